@@ -1,0 +1,261 @@
+"""The configuration: frozen models of ``config.yaml``. Every key has a default, so an empty file is a valid one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from sbnode.errors import ConfigError
+
+__all__ = [
+    "Completion",
+    "Config",
+    "Destination",
+    "Execution",
+    "Log",
+    "Model",
+    "Node",
+    "Queue",
+    "Receive",
+    "ResultObject",
+    "Results",
+    "Selection",
+    "Spool",
+    "Status",
+    "Threshold",
+    "Tls",
+    "load_config",
+]
+
+AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+ResultObject = Literal["seg", "stl"]
+Region = Literal["skull_base", "all_bone"]
+
+_MODELS = Path(__file__).resolve().parent.parent / "models"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tls(_Section):
+    """Certificates of one side of a TLS connection (PS3.15 annex B)."""
+
+    certificate: Path
+    key: Path
+    ca: Path | None = None
+    """Certificates that the other side's must come from. Without it a server asks for no client certificate."""
+
+
+class Node(_Section):
+    """The DICOM Application Entity that receives."""
+
+    ae_title: AeTitle = "SBNODE"
+    host: str = "0.0.0.0"
+    port: Port = 11112
+    tls_port: Port | None = None
+    tls: Tls | None = None
+
+    @model_validator(mode="after")
+    def _tls_complete(self) -> Node:
+        if (self.tls is None) != (self.tls_port is None):
+            raise ValueError("tls_port and tls belong together: give both or none")
+        return self
+
+
+class Completion(_Section):
+    """When a series counts as complete."""
+
+    association_end: bool = True
+    """A released association whose slices leave no gap completes its series."""
+    idle_s: float = Field(60.0, gt=0)
+    """Without that evidence, a series is complete after this long without a new instance."""
+    study_settle_s: float = Field(5.0, ge=0)
+    """A study is looked at when all its series are complete and this long nothing came."""
+
+
+class Receive(_Section):
+    """Who may send, and how much."""
+
+    calling_ae_titles: tuple[AeTitle, ...] = ()
+    """AE titles that may send. Empty: nobody may."""
+    require_called_ae_title: bool = True
+    max_associations: int = Field(20, ge=1)
+    network_timeout_s: float = Field(60.0, gt=0)
+    max_pdu_bytes: int = Field(131072, ge=4096)
+    max_instance_bytes: int = Field(1_000_000_000, ge=1_000_000)
+    completion: Completion = Completion()
+
+
+class Spool(_Section):
+    """Where received instances and results are kept."""
+
+    path: Path = Path("spool")
+    min_free_bytes: int = Field(2_000_000_000, ge=0)
+    """Below this much free space new instances are refused with 0xA700."""
+
+
+class Selection(_Section):
+    """Which series of a study is the best for bone."""
+
+    min_slices: int = Field(16, ge=2)
+    max_slice_step_mm: float = Field(5.0, gt=0)
+    min_extent_mm: float = Field(40.0, gt=0)
+    """Least length of the stack along its normal."""
+    max_axis_angle_degrees: float = Field(45.0, gt=0, le=90)
+    """A series is axial when its normal is this close to the patient's long axis."""
+    sharp_kernel: str = r"(?i)(bone|edge|detail|sharp|lung|[hbuj][a-z]?[5-9]\d|^(fc)?[3-8][0-9]$|ya|yb|\be\b)"
+    """Regular expression; a series whose ConvolutionKernel matches is preferred."""
+    exclude_description: str = r"(?i)(scout|topogram|localizer|dose|mpr|mip|3d|vrt)"
+    """Regular expression; a series whose SeriesDescription matches is left out."""
+
+    @field_validator("sharp_kernel", "exclude_description")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return value
+
+
+class Model(_Section):
+    """Model folders. Each holds model.onnx, model.yaml and MODEL_CARD.md."""
+
+    occupancy: Path = _MODELS / "skullbase"
+    region: Path = _MODELS / "region"
+
+
+class Execution(_Section):
+    """Where the networks run."""
+
+    provider: Literal["auto", "tensorrt", "cuda", "openvino", "cpu"] = "auto"
+    threads: int = Field(0, ge=0)
+    """Threads for inference; 0: as many as there are cores."""
+
+
+class Threshold(_Section):
+    """The adaptive threshold: half of the local maximum and minimum of the occupancy."""
+
+    lowest: float = Field(0.15, ge=0, le=0.5)
+    highest: float = Field(0.85, ge=0.5, le=1)
+    contrast: float = Field(0.2, ge=0, le=1)
+    """Where the local range is smaller than this, the threshold is one half."""
+    seed: float = Field(0.45, ge=0, le=1)
+    """A component must somewhere exceed this occupancy."""
+
+
+class Results(_Section):
+    """What the result objects say of themselves."""
+
+    series_number_offset: int = Field(9000, ge=1)
+    content_qualification: Literal["RESEARCH", "PRODUCT", "SERVICE"] = "RESEARCH"
+    category: Literal["91723000", "123037004"] = "91723000"
+    """SNOMED CT code of the segment category: Anatomical Structure, in its current or its older form."""
+
+
+class Destination(_Section):
+    """A DICOM Application Entity that receives results."""
+
+    name: Name
+    ae_title: AeTitle
+    host: str
+    port: Port
+    calling_ae_title: AeTitle | None = None
+    """AE title that the node calls itself there; default: its own."""
+    objects: tuple[ResultObject, ...] = ("seg", "stl")
+    tls: Tls | None = None
+    timeout_s: float = Field(30.0, gt=0)
+
+
+class Queue(_Section):
+    """The durable queue."""
+
+    url: str | None = None
+    """SQLAlchemy URL of a PostgreSQL database; default: a SQLite file in the spool."""
+    worker: Name = "worker-1"
+    """Name of this worker. No two workers may have the same one."""
+    first_retry_s: float = Field(30.0, gt=0)
+    longest_retry_s: float = Field(600.0, gt=0)
+    attempts: int = Field(10, ge=1)
+
+
+class Status(_Section):
+    """The HTTP side: /metrics, /healthz and /readyz."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9464
+
+
+class Log(_Section):
+    """Structured logs on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Config(_Section):
+    """All of ``config.yaml``."""
+
+    node: Node = Node()
+    receive: Receive = Receive()
+    spool: Spool = Spool()
+    selection: Selection = Selection()
+    region: Region = "skull_base"
+    model: Model = Model()
+    execution: Execution = Execution()
+    threshold: Threshold = Threshold()
+    results: Results = Results()
+    destinations: tuple[Destination, ...] = ()
+    queue: Queue = Queue()
+    status: Status = Status()
+    log: Log = Log()
+
+    @field_validator("destinations")
+    @classmethod
+    def _names_differ(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [destination.name for destination in value]
+        if len(set(names)) < len(names):
+            raise ValueError("two destinations have the same name")
+        return value
+
+
+def load_config(path: Path | None) -> Config:
+    """Read ``path``, or return the defaults when it is None. Relative paths are taken from the file's folder.
+
+    Raises:
+        ConfigError: the file can't be read, isn't YAML, or has a wrong key or value; the message names each.
+    """
+    if path is None:
+        return Config()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(f"{path}: the file must hold keys and values, not {type(content).__name__}")
+    try:
+        return _resolve(Config.model_validate(content or {}), path.resolve().parent)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{path}: " + "; ".join(faults)) from error
+
+
+def _resolve(section: BaseModel, folder: Path) -> "Config":
+    """Return the section with every relative path put under ``folder``."""
+    changed: dict[str, object] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            changed[name] = _resolve(value, folder)
+        elif isinstance(value, Path):
+            changed[name] = folder / value
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            changed[name] = tuple(_resolve(item, folder) for item in value)
+    return section.model_copy(update=changed)  # type: ignore[return-value]

@@ -1,0 +1,50 @@
+"""What the node found: the bone on the fine grid, and what was odd about the series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sbnode.inference.geometry import Grid
+
+__all__ = ["Bone", "Finding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something odd about a series that was dealt with. ``code`` is a short label, ``message`` holds the number."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bone:
+    """The bone of the wanted region on the fine grid.
+
+    ``level`` is occupancy minus the local threshold, float32, shape ``grid.shape``; the surface is its iso-surface at
+    0, and cells outside the region hold a negative value. ``inferred`` marks the cells that are bone only because the
+    local threshold lay under one half, bool, same shape; it implies ``level > 0``.
+    """
+
+    grid: Grid
+    level: NDArray[np.float32]
+    inferred: NDArray[np.bool_]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """All bone, inferred bone included."""
+        return np.asarray(self.level > 0)
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of all bone in mL."""
+        return float(np.count_nonzero(self.level > 0)) * self.grid.spacing_mm**3 / 1000
+
+    @property
+    def inferred_share(self) -> float:
+        """Inferred share of all bone, 0..1; 0 when there is none."""
+        total = np.count_nonzero(self.level > 0)
+        return float(np.count_nonzero(self.inferred)) / total if total else 0.0

@@ -1,0 +1,173 @@
+"""Frozen value types of what is received: one instance's header facts, and the series that instances make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+__all__ = ["Instance", "Series", "SeriesKey", "is_uid", "read_instance"]
+
+# PS3.5 section 9.1 allows digits and dots, 64 characters. Leading zeros occur in the field and are harmless here;
+# what matters is that a UID can name a file.
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_UID_MAX_CHARACTERS = 64
+
+
+def is_uid(value: str) -> bool:
+    """Return whether ``value`` is a UID that can also safely name a file (PS3.5 section 9.1)."""
+    return len(value) <= _UID_MAX_CHARACTERS and _UID.fullmatch(value) is not None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SeriesKey:
+    """What names a series: the UIDs of its study and of itself."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """The header facts of one stored SOP Instance that choosing and geometry need; no patient data.
+
+    Lengths are mm. Directions and positions are LPS patient coordinates (PS3.3 C.7.6.2.1.1). A fact that the header
+    doesn't give, or gives in a form that can't be read, is ``None`` or empty.
+    """
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    key: SeriesKey
+    transfer_syntax_uid: str
+    modality: str = ""
+    image_type: tuple[str, ...] = ()
+    series_number: int | None = None
+    series_description: str = ""
+    convolution_kernel: str = ""
+    body_part: str = ""
+    acquisition_number: int | None = None
+    instance_number: int | None = None
+    frame_of_reference_uid: str = ""
+    rows: int | None = None
+    columns: int | None = None
+    number_of_frames: int = 1
+    pixel_spacing_mm: tuple[float, float] | None = None
+    """Distance between rows, distance between columns (PS3.3 10.7.1.3)."""
+    slice_thickness_mm: float | None = None
+    orientation: tuple[float, ...] | None = None
+    """Six cosines: the direction along a row, then along a column."""
+    position_mm: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The instances of one series, sorted by SOP Instance UID."""
+
+    key: SeriesKey
+    instances: tuple[Instance, ...]
+
+    @classmethod
+    def of(cls, key: SeriesKey, instances: Iterable[Instance]) -> Series:
+        """Sort ``instances`` by SOP Instance UID and keep one of each."""
+        unique = {instance.sop_instance_uid: instance for instance in instances}
+        return cls(key, tuple(unique[uid] for uid in sorted(unique)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the sorted SOP Instance UIDs, hexadecimal: changes when a slice is added."""
+        return sha256("\n".join(i.sop_instance_uid for i in self.instances).encode()).hexdigest()
+
+
+def read_instance(path: Path) -> Instance:
+    """Read the header facts of the DICOM file at ``path``, without its pixels.
+
+    Raises:
+        ValueError: when the file isn't DICOM or one of its UIDs is missing or is no UID.
+    """
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        return _instance(dataset, path)
+    except (pydicom.errors.InvalidDicomError, AttributeError, EOFError, KeyError, OSError) as error:
+        raise ValueError(f"{path.name} is not a readable DICOM instance: {error}") from error
+
+
+def _instance(dataset: Dataset, path: Path) -> Instance:
+    sop_class_uid, sop_instance_uid, study_uid, series_uid = (
+        _uid(dataset, keyword)
+        for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    )
+    spacing, orientation, position, thickness = _plane(dataset)
+    return Instance(
+        path=path,
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=sop_instance_uid,
+        key=SeriesKey(study_uid, series_uid),
+        transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
+        modality=_text(dataset, "Modality"),
+        image_type=tuple(_text(dataset, "ImageType").upper().split("\\")),
+        series_number=_integer(dataset, "SeriesNumber"),
+        series_description=_text(dataset, "SeriesDescription"),
+        convolution_kernel=_text(dataset, "ConvolutionKernel"),
+        body_part=_text(dataset, "BodyPartExamined"),
+        acquisition_number=_integer(dataset, "AcquisitionNumber"),
+        instance_number=_integer(dataset, "InstanceNumber"),
+        frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
+        rows=_integer(dataset, "Rows"),
+        columns=_integer(dataset, "Columns"),
+        number_of_frames=_integer(dataset, "NumberOfFrames") or 1,
+        pixel_spacing_mm=(spacing[0], spacing[1]) if len(spacing) == 2 else None,
+        slice_thickness_mm=thickness[0] if thickness else None,
+        orientation=orientation if len(orientation) == 6 else None,
+        position_mm=(position[0], position[1], position[2]) if len(position) == 3 else None,
+    )
+
+
+def _plane(dataset: Dataset) -> tuple[tuple[float, ...], ...]:
+    """Pixel spacing, orientation, position and thickness; of an enhanced image, those of its first frame."""
+    sources: list[Dataset] = [dataset]
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for item in list(dataset.get(groups) or [])[:1]:
+            for macro in ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence"):
+                sources.extend(list(item.get(macro) or [])[:1])
+    keywords = ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness")
+    return tuple(
+        next((found for source in sources if (found := _floats(source, keyword))), ())
+        for keyword in keywords
+    )
+
+
+def _uid(dataset: Dataset, keyword: str) -> str:
+    value = _text(dataset, keyword)
+    if not is_uid(value):
+        raise ValueError(f"{keyword} is missing or is not a UID")
+    return value
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value = dataset.get(keyword)
+    if value is None:
+        return ""
+    if isinstance(value, (MultiValue, list, tuple)):
+        return "\\".join(str(part) for part in value)
+    return str(value).strip()
+
+
+def _integer(dataset: Dataset, keyword: str) -> int | None:
+    try:
+        return int(_text(dataset, keyword))
+    except ValueError:
+        return None
+
+
+def _floats(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _text(dataset, keyword).split("\\") if part)
+    except ValueError:
+        return ()
