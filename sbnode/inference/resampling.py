@@ -1,4 +1,4 @@
-"""Cubic interpolation along one axis, by true positions.
+"""Cubic interpolation by true positions, along one axis and of a whole scan.
 
 A CT series is sampled unevenly more often than its header admits. The weights here are those of a Catmull-Rom
 spline whose support points may lie anywhere, so that an even grid is the special case and not the assumption.
@@ -6,11 +6,17 @@ spline whose support points may lie anywhere, so that an even grid is the specia
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["interpolation_matrix"]
+from sbnode.inference.geometry import Grid, SliceStack
+
+__all__ = ["interpolation_matrix", "resample"]
 
 
 def interpolation_matrix(
@@ -54,3 +60,67 @@ def interpolation_matrix(
     )
     matrix.sum_duplicates()
     return matrix
+
+
+def resample(
+    hu: NDArray[np.int16], stack: SliceStack, grid: Grid, *, outside: int
+) -> NDArray[np.int16]:
+    """Resample a scan onto a grid whose axes are those of its slices.
+
+    Interpolation runs through the stack as it was scanned: between two slices along the line that joins pixels of
+    the same row and column, which in a tilted scan is slanted, then in the plane.
+
+    Args:
+        hu: Hounsfield units, shape ``stack.shape``.
+        stack: where the slices lie.
+        grid: the target; ``grid.axes`` must be (normal, column direction, row direction) of the stack.
+        outside: the value of cells beyond the scan.
+
+    Returns:
+        Hounsfield units, int16, shape ``grid.shape``.
+
+    Raises:
+        ValueError: when the grid isn't parallel to the slices.
+    """
+    axes = np.stack([stack.normal, stack.column_direction, stack.row_direction])
+    if not np.allclose(axes, grid.axes, atol=1e-6):
+        raise ValueError("the grid must be parallel to the slices")
+    index = np.arange(grid.shape[0])
+    depth_mm = float(grid.origin_mm @ stack.normal) + grid.spacing_mm * index
+    positions_mm = stack.positions_mm
+    between = interpolation_matrix(positions_mm, depth_mm)
+    slanted = between @ stack.origins_mm
+    resampled = np.full(grid.shape, outside, np.int16)
+    half_step_mm = float(np.median(np.diff(positions_mm))) / 2
+    inside = (depth_mm >= positions_mm[0] - half_step_mm) & (depth_mm <= positions_mm[-1] + half_step_mm)
+
+    def fill(k: int) -> None:
+        weights = between[[k]]
+        plane = np.tensordot(weights.data, hu[weights.indices].astype(np.float32), axes=1)
+        offset_mm = grid.origin_mm - slanted[k]
+        down = _line(float(offset_mm @ stack.column_direction), stack.row_spacing_mm, stack.rows, grid, 1)
+        across = _line(float(offset_mm @ stack.row_direction), stack.column_spacing_mm, stack.columns, grid, 2)
+        values = across.matrix @ (down.matrix @ plane).T
+        part = np.rint(np.clip(values.T, -32768, 32767)).astype(np.int16)
+        resampled[k, down.first : down.last, across.first : across.last] = part
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(fill, np.flatnonzero(inside)))
+    return resampled
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The target cells ``first`` to ``last`` (exclusive) of one axis, and how they come from the pixels."""
+
+    first: int
+    last: int
+    matrix: sparse.csr_matrix
+
+
+def _line(offset_mm: float, spacing_mm: float, pixels: int, grid: Grid, axis: int) -> _Line:
+    """Cells of ``grid`` along ``axis`` that lie over the pixels; ``offset_mm`` is that of the first cell."""
+    target = (offset_mm + grid.spacing_mm * np.arange(grid.shape[axis])) / spacing_mm
+    covered = np.flatnonzero((target >= -0.5) & (target <= pixels - 0.5))
+    first, last = (int(covered[0]), int(covered[-1]) + 1) if covered.size else (0, 0)
+    return _Line(first, last, interpolation_matrix(np.arange(pixels, dtype=np.float64), target[first:last]))

@@ -1,0 +1,240 @@
+"""The occupancy model: a folder with an ONNX network, run tile by tile on the fine grid.
+
+A model folder holds ``model.onnx``, ``model.yaml`` and ``MODEL_CARD.md``. ``model.yaml`` is read once, here, and the
+network is opened only when its SHA-256 is the one written there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import onnxruntime
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from sbnode.config import Execution
+from sbnode.errors import ModelError
+from sbnode.inference.geometry import Grid
+from sbnode.inference.occupancy import Occupancy
+from sbnode.inference.resampling import resample
+from sbnode.inference.volume import AIR_HU, Volume
+
+__all__ = ["ModelDescription", "OccupancyModel", "open_session", "read_model_description"]
+
+HEADS = ("occupancy", "sheet", "lumen")
+AIR_TILE_HU = -250
+"""A tile that is darker than this throughout holds no bone: a plate of 0.13 mm in air peaks at -226 HU (PSF 0.7 mm)."""
+
+PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Input(_Part):
+    name: str
+    spacing_mm: float = Field(gt=0)
+
+
+class _Tile(_Part):
+    size: int = Field(gt=0)
+    halo: int = Field(ge=0)
+    multiple_of: int = Field(gt=0)
+
+
+class ModelDescription(_Part):
+    """The part of ``model.yaml`` that the node needs."""
+
+    name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    licence: str = Field(min_length=1)
+    input: _Input
+    tile: _Tile | None = None
+
+
+def read_model_description(folder: Path) -> ModelDescription:
+    """Read ``folder/model.yaml`` and check that ``folder/model.onnx`` is the file that it describes.
+
+    Raises:
+        ModelError: a file is missing, the description is incomplete, or the network's SHA-256 differs.
+    """
+    try:
+        content: Any = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
+        found = sha256((folder / "model.onnx").read_bytes()).hexdigest()
+        description = ModelDescription.model_validate(content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelError(f"{folder}: the model can't be read: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ModelError(f"{folder / 'model.yaml'}: {faults}") from error
+    if found != description.sha256:
+        raise ModelError(
+            f"{folder / 'model.onnx'}: SHA-256 is {found}, model.yaml says {description.sha256}: the file was altered "
+            "or belongs to another version. Put the matching pair there"
+        )
+    return description
+
+
+def open_session(path: Path, execution: Execution) -> onnxruntime.InferenceSession:
+    """Open the network at ``path`` on the wanted execution provider.
+
+    With ``auto`` the first of TensorRT, CUDA, OpenVINO and CPU that this installation has and that starts is taken.
+
+    Raises:
+        ModelError: the provider that was asked for isn't installed or doesn't start, or the file is no network.
+    """
+    available = onnxruntime.get_available_providers()
+    if execution.provider == "auto":
+        wanted = [name for key, name in PROVIDERS.items() if name in available and key != "tensorrt"]
+    else:
+        wanted = [PROVIDERS[execution.provider]]
+        if wanted[0] not in available:
+            raise ModelError(
+                f"execution.provider is {execution.provider}, but this installation has only {', '.join(available)}: "
+                "install the matching extra (cpu, openvino, gpu) or choose another provider"
+            )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = execution.threads or os.cpu_count() or 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=wanted)
+    except Exception as error:  # onnxruntime's errors have no common base of their own.
+        raise ModelError(f"{path}: the network can't be opened: {error}") from error
+    if execution.provider != "auto" and session.get_providers()[0] != wanted[0]:
+        raise ModelError(f"execution.provider {execution.provider} did not start; see the log of onnxruntime above")
+    return session
+
+
+@dataclass(frozen=True)
+class OccupancyModel:
+    """A network that estimates, for each fine cell, how much of it is bone."""
+
+    description: ModelDescription
+    tile: _Tile
+    session: onnxruntime.InferenceSession
+
+    @classmethod
+    def open(cls, folder: Path, execution: Execution) -> OccupancyModel:
+        """Open the model in ``folder``.
+
+        Raises:
+            ModelError: a file is missing or altered, or the network lacks an input or output of the contract.
+        """
+        description = read_model_description(folder)
+        if description.tile is None:
+            raise ModelError(f"{folder / 'model.yaml'}: tile is missing")
+        session = open_session(folder / "model.onnx", execution)
+        inputs = {value.name for value in session.get_inputs()}
+        outputs = {value.name for value in session.get_outputs()}
+        if inputs != {description.input.name} or not outputs.issuperset(HEADS):
+            raise ModelError(
+                f"{folder / 'model.onnx'}: inputs {sorted(inputs)} and outputs {sorted(outputs)} are not those of the "
+                f"contract: {description.input.name} and {', '.join(HEADS)}"
+            )
+        return cls(description, description.tile, session)
+
+    @property
+    def provider(self) -> str:
+        """Name of the execution provider that is in use."""
+        return str(self.session.get_providers()[0])
+
+    def predict(
+        self,
+        volume: Volume,
+        box: Grid,
+        wanted: NDArray[np.bool_] | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Occupancy:
+        """Estimate the occupancy in ``box``.
+
+        Args:
+            volume: the scan.
+            box: the fine grid; its spacing is that of the model's input.
+            wanted: cells worth computing, bool, shape ``box.shape``; tiles without any stay empty. None: all.
+            progress: called with the share that is done, 0..1.
+
+        Raises:
+            ModelError: the spacing of ``box`` isn't the model's.
+        """
+        if not np.isclose(box.spacing_mm, self.description.input.spacing_mm):
+            raise ModelError(f"the grid has cells of {box.spacing_mm} mm, the model wants {self.description.input.spacing_mm}")
+        hu = resample(volume.hu, volume.stack, box, outside=AIR_HU)
+        fields = [np.zeros(box.shape, np.float16) for _ in HEADS]
+        tiles = [tile for tile in _tiles(box.shape, self.tile) if wanted is None or wanted[tile.core].any()]
+        for done, tile in enumerate(tiles, start=1):
+            block = tile.read(hu)
+            if block.max() > AIR_TILE_HU:
+                outputs = self.session.run(HEADS, {self.description.input.name: block[None, None]})
+                for field, output in zip(fields, outputs, strict=True):
+                    field[tile.core] = output[0, 0][tile.inner]
+            progress(done / len(tiles))
+        return Occupancy(grid=box, bone=fields[0], sheet=fields[1], lumen=fields[2])
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """One axis of a tile: the cells that it answers for, and the cells that the network sees."""
+
+    start: int
+    stop: int
+    seen_start: int
+    seen_stop: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _TileRegion:
+    spans: tuple[_Span, _Span, _Span]
+
+    @property
+    def core(self) -> tuple[slice, ...]:
+        return tuple(slice(s.start, s.stop) for s in self.spans)
+
+    @property
+    def inner(self) -> tuple[slice, ...]:
+        """Where the core lies inside the network's output."""
+        return tuple(slice(s.start - s.seen_start, s.stop - s.seen_start) for s in self.spans)
+
+    def read(self, hu: NDArray[np.int16]) -> NDArray[np.float32]:
+        """Cut the tile out of ``hu``; beyond its border the edge cells are repeated."""
+        block = hu
+        for axis, span in enumerate(self.spans):
+            index = np.clip(np.arange(span.seen_start, span.seen_start + span.length), 0, hu.shape[axis] - 1)
+            if index[-1] - index[0] + 1 == span.length:
+                block = block[(slice(None),) * axis + (slice(index[0], index[-1] + 1),)]
+            else:
+                block = block.take(index, axis=axis)
+        return np.ascontiguousarray(block, np.float32)
+
+
+def _tiles(shape: tuple[int, int, int], tile: _Tile) -> Iterator[_TileRegion]:
+    """Cut a grid into tiles whose origins keep the phase of the network's strides."""
+    for spans in product(*(_spans(length, tile) for length in shape)):
+        yield _TileRegion((spans[0], spans[1], spans[2]))
+
+
+def _spans(length: int, tile: _Tile) -> list[_Span]:
+    step = tile.size - 2 * tile.halo
+    spans = []
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        seen_start = start - tile.halo
+        needed = stop + tile.halo - seen_start
+        rounded = -(-needed // tile.multiple_of) * tile.multiple_of
+        spans.append(_Span(start, stop, seen_start, seen_start + rounded, rounded))
+    return spans

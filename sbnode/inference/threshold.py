@@ -1,0 +1,83 @@
+"""The adaptive threshold: half-maximum on occupancy, taken between the local maximum and the local minimum.
+
+A plate thinner than the blur reaches less than half of the occupancy of solid bone, and a canal narrower than the
+blur never falls under half: one threshold loses the plate or closes the canal. The half-way value between what is
+highest and what is lowest near a cell moves down at plates and up at canals by construction.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from sbnode.config import Threshold
+from sbnode.inference.bone import Bone
+from sbnode.inference.occupancy import Occupancy
+
+__all__ = ["adaptive_threshold"]
+
+REACH_MM = 0.8
+"""How far the local maximum and minimum look: the half-width of the blur of a common bone kernel."""
+SMOOTH_MM = 0.7
+"""Standard deviation of the Gaussian that smooths both."""
+SLAB_CELLS = 48
+"""Slices of the grid that are computed at once; bounds the memory."""
+
+Array = NDArray[np.float32]
+
+
+def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
+    """Cut ``occupancy`` at a threshold that adapts from place to place.
+
+    ``k = clip((hi + lo) / 2, lowest, highest)`` where the local range ``hi - lo`` exceeds ``contrast``, else one half,
+    where ``hi`` and ``lo`` are the smoothed maximum and minimum of the occupancy nearby. A connected component stays
+    only if its occupancy somewhere exceeds ``seed`` (hysteresis). Bone whose occupancy doesn't exceed one half is
+    there only because the threshold was lowered: it is marked as inferred.
+
+    Returns:
+        Bone whose level is occupancy minus k.
+    """
+    shape = occupancy.grid.shape
+    level = np.empty(shape, np.float32)
+    spacing_mm = occupancy.grid.spacing_mm
+    margin = round(REACH_MM / spacing_mm) + int(np.ceil(4 * SMOOTH_MM / spacing_mm))
+
+    def cut(start: int) -> None:
+        stop = min(start + SLAB_CELLS, shape[0])
+        low, high = max(start - margin, 0), min(stop + margin, shape[0])
+        inner = slice(start - low, stop - low)
+        bone = occupancy.bone[low:high].astype(np.float32)
+        if not bone.any():
+            level[start:stop] = -0.5
+            return
+        k = _threshold(bone, spacing_mm, settings)[inner]
+        k += settings.lumen_shift * occupancy.lumen[start:stop]
+        k -= settings.sheet_shift * occupancy.sheet[start:stop]
+        level[start:stop] = bone[inner] - np.clip(k, settings.lowest, settings.highest)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(cut, range(0, shape[0], SLAB_CELLS)))
+    _drop_unseeded(level, occupancy.bone, settings.seed)
+    inferred = (level > 0) & (occupancy.bone <= np.float16(0.5))
+    return Bone(grid=occupancy.grid, level=level, inferred=inferred)
+
+
+def _threshold(bone: Array, spacing_mm: float, settings: Threshold) -> Array:
+    size = 2 * round(REACH_MM / spacing_mm) + 1
+    sigma = SMOOTH_MM / spacing_mm
+    highest: Array = ndimage.gaussian_filter(ndimage.maximum_filter(bone, size), sigma)
+    lowest: Array = ndimage.gaussian_filter(ndimage.minimum_filter(bone, size), sigma)
+    half = np.clip((highest + lowest) / 2, settings.lowest, settings.highest)
+    return np.where(highest - lowest > settings.contrast, half, np.float32(0.5))
+
+
+def _drop_unseeded(level: Array, bone: NDArray[np.float16], seed: float) -> None:
+    """Make the components that nowhere exceed ``seed`` negative, in place."""
+    labels, count = ndimage.label(level > 0)
+    keep = np.zeros(count + 1, np.bool_)
+    keep[np.unique(labels[bone > np.float16(seed)])] = True
+    level[~keep[labels] & (level > 0)] = -0.01
