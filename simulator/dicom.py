@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from sbnode.inference.geometry import SliceStack
 
@@ -64,10 +64,10 @@ def axial_stack(
     )
 
 
-def simulated_uid(*names: object) -> str:
+def simulated_uid(*names: object) -> UID:
     """Return the UID under 2.25 (PS3.5 B.2) that belongs to ``names``: the same names, the same UID."""
     number = int.from_bytes(sha256("/".join(map(str, names)).encode()).digest()[:16], "big")
-    return f"2.25.{number}"
+    return UID(f"2.25.{number}")
 
 
 def write_series(
@@ -206,7 +206,7 @@ def _pixels(dataset: Dataset, hu: NDArray[Any]) -> None:
 
 
 def _save(dataset: FileDataset, transfer_syntax: str, path: Path) -> None:
-    syntax = pydicom.uid.UID(transfer_syntax)
+    syntax = UID(transfer_syntax)
     if syntax.is_encapsulated:
         dataset.compress(syntax, generate_instance_uid=False)
     elif syntax == ExplicitVRBigEndian:
