@@ -33,6 +33,15 @@ class Bone:
     level: NDArray[np.float32]
     inferred: NDArray[np.bool_]
 
+    def within(self, inside: NDArray[np.float32]) -> Bone:
+        """Return the bone inside a region.
+
+        Args:
+            inside: how surely each cell belongs to the region, 0..1, shape ``grid.shape``; the region ends at 0.5.
+        """
+        level = np.minimum(self.level, inside - np.float32(0.5))
+        return Bone(grid=self.grid, level=level, inferred=self.inferred & (level > 0))
+
     @property
     def mask(self) -> NDArray[np.bool_]:
         """All bone, inferred bone included."""

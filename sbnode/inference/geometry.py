@@ -74,6 +74,28 @@ class Grid:
     spacing_mm: float
     shape: tuple[int, int, int]
 
+    @classmethod
+    def around(cls, points_mm: Points, stack: SliceStack, *, spacing_mm: float, margin_mm: float) -> Grid:
+        """Return the grid parallel to ``stack`` that holds ``points_mm`` with a margin, and nothing beyond the scan.
+
+        Args:
+            points_mm: patient coordinates, shape (n, 3), n >= 1.
+            stack: the slices; the grid takes its axes from them.
+            spacing_mm: edge of a cell.
+            margin_mm: how far the grid reaches beyond the points, on each side.
+        """
+        axes = np.stack([stack.normal, stack.column_direction, stack.row_direction])
+        _, rows, columns = stack.shape
+        corner_indices = [[k, r, c] for k in (0, stack.shape[0] - 1) for r in (0, rows - 1) for c in (0, columns - 1)]
+        corners = stack.to_patient(np.array(corner_indices, np.float64)) @ axes.T
+        wanted = points_mm @ axes.T
+        low = np.maximum(wanted.min(axis=0) - margin_mm, corners.min(axis=0))
+        high = np.minimum(wanted.max(axis=0) + margin_mm, corners.max(axis=0))
+        cells = np.maximum(np.floor((high - low) / spacing_mm).astype(int) + 1, 1)
+        return cls(
+            origin_mm=low @ axes, axes=axes, spacing_mm=spacing_mm, shape=(int(cells[0]), int(cells[1]), int(cells[2]))
+        )
+
     def to_patient(self, indices: Points) -> Points:
         """Map (slice, row, column) indices, shape (..., 3), to patient mm."""
         mapped: Points = self.origin_mm + self.spacing_mm * indices @ self.axes

@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 import yaml
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from sbnode.config import Execution
@@ -32,6 +33,19 @@ __all__ = ["ModelDescription", "OccupancyModel", "open_session", "read_model_des
 HEADS = ("occupancy", "sheet", "lumen")
 AIR_TILE_HU = -250
 """A tile that is darker than this throughout holds no bone: a plate of 0.13 mm in air peaks at -226 HU (PSF 0.7 mm)."""
+
+RUNTIME_ERRORS = (
+    ort.EPFail,
+    ort.Fail,
+    ort.InvalidArgument,
+    ort.InvalidGraph,
+    ort.InvalidProtobuf,
+    ort.NoModel,
+    ort.NoSuchFile,
+    ort.NotImplemented,
+    ort.RuntimeException,
+)
+"""onnxruntime's errors have no common base but Exception."""
 
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -113,7 +127,7 @@ def open_session(path: Path, execution: Execution) -> onnxruntime.InferenceSessi
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(path, options, providers=wanted)
-    except Exception as error:  # onnxruntime's errors have no common base of their own.
+    except RUNTIME_ERRORS as error:
         raise ModelError(f"{path}: the network can't be opened: {error}") from error
     if execution.provider != "auto" and session.get_providers()[0] != wanted[0]:
         raise ModelError(f"execution.provider {execution.provider} did not start; see the log of onnxruntime above")
@@ -179,11 +193,16 @@ class OccupancyModel:
         for done, tile in enumerate(tiles, start=1):
             block = tile.read(hu)
             if block.max() > AIR_TILE_HU:
-                outputs = self.session.run(HEADS, {self.description.input.name: block[None, None]})
-                for field, output in zip(fields, outputs, strict=True):
+                for field, output in zip(fields, self._run(block), strict=True):
                     field[tile.core] = output[0, 0][tile.inner]
             progress(done / len(tiles))
         return Occupancy(grid=box, bone=fields[0], sheet=fields[1], lumen=fields[2])
+
+    def _run(self, block: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        try:
+            return list(self.session.run(HEADS, {self.description.input.name: block[None, None]}))
+        except RUNTIME_ERRORS as error:
+            raise ModelError(f"{self.description.name}: the network failed on {self.provider}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

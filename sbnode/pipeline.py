@@ -1,0 +1,248 @@
+"""From the series of a study to a folder of results: choose, read, find, estimate, cut, describe.
+
+The steps run in order in one process, from files to files. This module knows neither the network nor the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sbnode.config import Config
+from sbnode.errors import NoSkullBase
+from sbnode.inference.bone import Bone, Finding
+from sbnode.inference.geometry import Grid
+from sbnode.inference.model import OccupancyModel
+from sbnode.inference.region import RegionMap, RegionModel
+from sbnode.inference.selection import Choice, choose
+from sbnode.inference.threshold import adaptive_threshold
+from sbnode.inference.volume import Volume, read_volume
+from sbnode.results import encapsulated, fine, preview, segmentation, stl, surface
+from sbnode.results.identity import ModelIdentity
+from sbnode.results.report import LeftOut, Report
+from sbnode.series import Series
+
+__all__ = ["PIPELINE_VERSION", "RESULT_FILES", "Models", "Outcome", "Progress", "job_key", "run"]
+
+PIPELINE_VERSION = "1"
+"""Raised when the same series, model and parameters would give another result: then a new job is made."""
+RESULT_FILES = ("seg.dcm", "stl.dcm", "surface.stl", "preview.png", "result.json")
+REGION_MARGIN_MM = 6.0
+"""The fine grid reaches this far beyond the region, so that the local threshold sees its surroundings."""
+BONE_HU = 200
+"""For region all_bone, the fine grid holds every voxel above this."""
+INFERRED_SHARE_FLAG = 0.25
+"""More inferred bone than this share is flagged: the scan shows too little of the thin bone itself."""
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Models:
+    """The opened networks."""
+
+    occupancy: OccupancyModel
+    region: RegionModel
+
+    @classmethod
+    def open(cls, config: Config) -> Models:
+        """Open the models that ``config`` names.
+
+        Raises:
+            ModelError: one is missing, altered, or not of the contract.
+        """
+        return cls(
+            OccupancyModel.open(config.model.occupancy, config.execution),
+            RegionModel.open(config.model.region, config.execution),
+        )
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What the results say about the occupancy model."""
+        description = self.occupancy.description
+        return ModelIdentity(
+            name=description.name,
+            version=description.version,
+            sha256=description.sha256,
+            licence=description.licence,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run made: the folder that holds ``RESULT_FILES``, and the report that is its ``result.json``."""
+
+    folder: Path
+    report: Report
+
+
+@dataclass
+class _Clock:
+    """Times the stages of one run and tells how far it is."""
+
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[float], None]]:
+        started = perf_counter()
+        self.progress(name, 0.0)
+        yield lambda share: self.progress(name, share)
+        self.seconds[name] = perf_counter() - started
+        self.progress(name, 1.0)
+
+
+def job_key(series: Series, models: Models, config: Config) -> str:
+    """Return what names the result of ``series``: 32 hexadecimal digits.
+
+    Made of the Series Instance UID, the SOP Instance UIDs, the models' hashes and every parameter that changes the
+    result, so that a resend makes no new job and a late slice or another model does.
+    """
+    parameters = {
+        "pipeline": PIPELINE_VERSION,
+        "region": config.region,
+        "selection": config.selection.model_dump(mode="json"),
+        "threshold": config.threshold.model_dump(mode="json"),
+        "results": config.results.model_dump(mode="json"),
+    }
+    parts = (
+        series.key.series_instance_uid,
+        series.digest,
+        models.occupancy.description.sha256,
+        models.region.description.sha256,
+        json.dumps(parameters, sort_keys=True),
+    )
+    return sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def run(
+    study: Sequence[Series],
+    models: Models,
+    config: Config,
+    folder: Path,
+    *,
+    made_at: datetime,
+    progress: Progress = lambda stage, share: None,
+    with_fine: bool = False,
+) -> Outcome:
+    """Process the best series of ``study`` and write ``RESULT_FILES`` into ``folder``.
+
+    Args:
+        study: the series of one study.
+        models: the opened networks.
+        config: the configuration.
+        folder: an existing folder.
+        made_at: date and time that the result objects carry; the same one gives the same bytes.
+        progress: called with a stage's name and the share of it that is done.
+        with_fine: also write ``bone.seg.nrrd``, the bone on the fine grid.
+
+    Raises:
+        SeriesError: the study gives no result; the message holds the reason.
+        ModelError: a network failed.
+    """
+    clock = _Clock(progress)
+    with clock.stage("choose"):
+        choice = choose(study, config.selection)
+    key = job_key(choice.chosen, models, config)
+    with clock.stage("read") as tell:
+        volume = read_volume(choice.chosen, config.selection, tell)
+    bone = _find_bone(volume, models, config, clock)
+    with clock.stage("segmentation"):
+        seg = segmentation.build(bone, volume, models.identity, key, config.results, made_at, region=config.region)
+        seg.save_as(folder / "seg.dcm", enforce_file_format=True)
+    with clock.stage("surface"):
+        mesh = surface.extract(bone)
+        stl_bytes = stl.to_bytes(mesh)
+        (folder / "surface.stl").write_bytes(stl_bytes)
+        document = encapsulated.build(stl_bytes, volume, models.identity, key, config.results, made_at)
+        document.save_as(folder / "stl.dcm", enforce_file_format=True)
+    with clock.stage("preview"):
+        preview.render(bone, volume).save(folder / "preview.png")
+    if with_fine:
+        with clock.stage("fine"):
+            fine.write_nrrd(bone, folder / "bone.seg.nrrd")
+    report = _report(choice, volume, bone, models, config, clock.seconds, key)
+    (folder / "result.json").write_text(report.to_json(), encoding="utf-8")
+    return Outcome(folder=folder, report=report)
+
+
+def _find_bone(volume: Volume, models: Models, config: Config, clock: _Clock) -> Bone:
+    spacing_mm = models.occupancy.description.input.spacing_mm
+    region: RegionMap | None = None
+    inside: NDArray[np.float32] | None = None
+    with clock.stage("region"):
+        if config.region == "skull_base":
+            region = models.region.locate(volume)
+            if not region.found:
+                raise NoSkullBase(f"the scan shows no skull base (confidence {region.confidence:.2f})")
+            points_mm = region.grid.to_patient(np.argwhere(region.inside > 0.5).astype(np.float64))
+        else:
+            points_mm = _bone_points(volume)
+        box = Grid.around(points_mm, volume.stack, spacing_mm=spacing_mm, margin_mm=REGION_MARGIN_MM)
+        if region is not None:
+            inside = region.sample(box)
+    with clock.stage("inference") as tell:
+        wanted = None if inside is None else inside > 0
+        occupancy = models.occupancy.predict(volume, box, wanted, tell)
+    with clock.stage("threshold"):
+        bone = adaptive_threshold(occupancy, config.threshold)
+        return bone if inside is None else bone.within(inside)
+
+
+def _bone_points(volume: Volume) -> NDArray[np.float64]:
+    """Patient coordinates of a sample of the voxels that are surely bone."""
+    found = np.argwhere(volume.hu[:, ::4, ::4] > BONE_HU) * (1, 4, 4)
+    if not len(found):
+        raise NoSkullBase(f"no voxel exceeds {BONE_HU} HU: the scan shows no bone")
+    return volume.stack.to_patient(found.astype(np.float64))
+
+
+def _report(
+    choice: Choice,
+    volume: Volume,
+    bone: Bone,
+    models: Models,
+    config: Config,
+    seconds: dict[str, float],
+    key: str,
+) -> Report:
+    return Report(
+        job_key=key,
+        series_instance_uid=choice.chosen.key.series_instance_uid,
+        why=choice.why,
+        left_out=tuple(LeftOut(k.series_instance_uid, reason) for k, reason in choice.left_out),
+        slices=len(volume.instances),
+        region=config.region,
+        findings=volume.findings,
+        flags=_flags(bone),
+        model=models.identity,
+        provider=models.occupancy.provider,
+        volume_ml=bone.volume_ml,
+        inferred_share=bone.inferred_share,
+        seconds=dict(seconds),
+        peak_memory_bytes=_peak_memory_bytes(),
+    )
+
+
+def _flags(bone: Bone) -> tuple[Finding, ...]:
+    if bone.inferred_share > INFERRED_SHARE_FLAG:
+        message = f"{bone.inferred_share:.0%} of the bone is inferred: the scan is too coarse to show it"
+        return (Finding("mostly_inferred", message),)
+    return ()
+
+
+def _peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far; Linux counts in KiB, macOS in bytes (getrusage(2))."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
