@@ -1,0 +1,1 @@
+"""Sending: one object to one destination. Retrying is the queue's business."""
