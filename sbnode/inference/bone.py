@@ -39,7 +39,7 @@ class Bone:
         Args:
             inside: how surely each cell belongs to the region, 0..1, shape ``grid.shape``; the region ends at 0.5.
         """
-        level = np.minimum(self.level, inside - np.float32(0.5))
+        level = np.minimum(self.level, 4 * (inside - np.float32(0.5)))
         return Bone(grid=self.grid, level=level, inferred=self.inferred & (level > 0))
 
     @property

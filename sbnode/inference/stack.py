@@ -104,7 +104,7 @@ def build_stack(
     origins = np.array([plane.position_mm for plane in ordered])
     findings += _check_steps(origins @ normal, max_slice_step_mm)
     findings += _check_slant(origins, normal)
-    findings += _check_thickness(ordered, float(np.median(np.diff(origins @ normal))))
+    findings += _check_thickness(ordered, float(np.median(np.linalg.norm(np.diff(origins, axis=0), axis=1))))
     stack = SliceStack(
         origins_mm=origins,
         row_direction=row,
@@ -251,6 +251,7 @@ def _check_slant(origins_mm: Vector, normal: Vector) -> list[Finding]:
 
 
 def _check_thickness(planes: tuple[Plane, ...], step_mm: float) -> list[Finding]:
+    """Compare the thickness with the table step, which a tilt leaves as it is."""
     thicknesses = sorted({plane.thickness_mm for plane in planes if plane.thickness_mm is not None})
     if not thicknesses:
         return [Finding("no_thickness", "Slice Thickness is missing; the slice step is used")]

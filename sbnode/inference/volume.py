@@ -119,7 +119,7 @@ def _read_file(path: Path, planes: tuple[Plane, ...], indices: Iterable[int], hu
         if frame > len(frames) or frames[frame - 1].shape != hu.shape[1:]:
             raise UndecodablePixels(f"{path.name}: the pixel data doesn't have the size that the header gives")
         slope, intercept = _rescale(dataset, frame, path)
-        hu[index] = _hounsfield(frames[frame - 1], slope, intercept, _padding(dataset))
+        hu[index] = _hounsfield(frames[frame - 1], slope, intercept)
     return _Facts(
         patient=tuple(str(dataset.get(k) or "") for k in ("PatientID", "PatientName", "PatientBirthDate")),
         lossy=str(dataset.get("LossyImageCompression") or "") == "01",
@@ -139,24 +139,9 @@ def _rescale(dataset: Dataset, frame: int, path: Path) -> tuple[float, float]:
     raise UndecodablePixels(f"{path.name}: Rescale Slope or Intercept is missing, so the values have no unit")
 
 
-def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    """The stored values that mean "no image here" (PS3.3 C.7.5.1.1.2), lowest and highest."""
-    value = dataset.get("PixelPaddingValue")
-    if value is None:
-        return None
-    limit = dataset.get("PixelPaddingRangeLimit")
-    ends = int(value), int(value if limit is None else limit)
-    return min(ends), max(ends)
-
-
-def _hounsfield(
-    stored: NDArray[np.generic], slope: float, intercept: float, padding: tuple[int, int] | None
-) -> NDArray[np.int16]:
+def _hounsfield(stored: NDArray[np.generic], slope: float, intercept: float) -> NDArray[np.int16]:
+    """Padding (PS3.3 C.7.5.1.1.2) lies below air on every known scanner, -1500 to -3024, and becomes air."""
     values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    if padding is not None:
-        pads = (stored >= padding[0]) & (stored <= padding[1])  # type: ignore[operator]
-        # Some makers pad with the value of air, others give a padding value that tissue uses too.
-        values[pads & (values < NO_AIR_HU)] = AIR_HU
     return np.rint(np.clip(values, AIR_HU, HIGHEST_HU)).astype(np.int16)
 
 

@@ -1,0 +1,101 @@
+"""The adaptive threshold keeps a thin plate and an open canal that no single threshold keeps together."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from sbnode.config import Threshold
+from sbnode.inference.bone import Bone
+from sbnode.inference.geometry import Grid
+from sbnode.inference.occupancy import Occupancy
+from sbnode.inference.threshold import adaptive_threshold
+
+SPACING_MM = 0.4
+# The network's own blur in a trial: about that of a bone kernel of 0.7 mm FWHM.
+BLUR_CELLS = 0.7 / 2.355 / SPACING_MM
+
+
+def occupancy(bone: np.ndarray) -> Occupancy:
+    grid = Grid(
+        origin_mm=np.zeros(3),
+        axes=np.eye(3),
+        spacing_mm=SPACING_MM,
+        shape=(bone.shape[0], bone.shape[1], bone.shape[2]),
+    )
+    values = bone.astype(np.float16)
+    nothing = np.zeros_like(values)
+    return Occupancy(grid=grid, bone=values, sheet=nothing, lumen=nothing)
+
+
+def cut(bone: np.ndarray) -> Bone:
+    return adaptive_threshold(occupancy(bone), Threshold())
+
+
+def plate_and_canal() -> np.ndarray:
+    """A plate of 0.18 mm at slice 10, joined to solid bone above slice 40 that holds a canal of 0.8 mm."""
+    field = np.zeros((80, 40, 40))
+    field[10] = 0.44
+    field[40:] = 1.0
+    field[10:40, :, :2] = 1.0
+    k, c = np.meshgrid(np.arange(80), np.arange(40), indexing="ij")
+    canal = np.hypot(k - 60, c - 20) * SPACING_MM < 0.41
+    field[np.broadcast_to(canal[:, None, :], field.shape)] = 0.0
+    return np.asarray(ndimage.gaussian_filter(field, BLUR_CELLS))
+
+
+def test_one_threshold_keeps_either_the_plate_or_the_canal() -> None:
+    field = plate_and_canal()
+    plate, canal = field[10, 20, 20], field[60, 20, 20]
+    assert plate < canal < 0.5
+
+
+def test_plate_is_kept_and_canal_stays_open_at_once() -> None:
+    bone = cut(plate_and_canal())
+    assert bone.mask[10, :, 8:].all()
+    assert not bone.mask[60, :, 20].any()
+    assert bone.mask[50].all()
+
+
+def test_the_kept_plate_is_marked_as_inferred_and_solid_bone_is_not() -> None:
+    bone = cut(plate_and_canal())
+    assert bone.inferred[10, :, 8:].all()
+    assert not bone.inferred[45:].any()
+    assert (bone.level[bone.inferred] > 0).all()
+
+
+def test_faint_specks_are_dropped_by_hysteresis() -> None:
+    field = np.zeros((30, 30, 30))
+    field[10, 10, 10] = 0.4
+    field[20, 20, 20] = 0.9
+    bone = cut(field)
+    assert not bone.mask[10, 10, 10]
+    assert bone.mask[20, 20, 20]
+
+
+def test_slabs_give_the_same_result_as_the_whole() -> None:
+    field = ndimage.gaussian_filter(np.random.default_rng(3).uniform(0, 1, (120, 24, 24)), 1.0)
+    field = (field - field.min()) / np.ptp(field)
+    whole = cut(field)
+    part = cut(field[30:])
+    # Hysteresis may join a component beyond the cut, so only the level of what both call bone is compared.
+    both = whole.mask[50:] & part.mask[20:]
+    assert both.any()
+    assert np.array_equal(whole.level[50:][both], part.level[20:][both])
+
+
+def test_nothing_gives_nothing() -> None:
+    bone = cut(np.zeros((20, 20, 20)))
+    assert not bone.mask.any()
+    assert bone.volume_ml == 0
+    assert bone.inferred_share == 0
+
+
+def test_bone_outside_the_region_is_cut_away() -> None:
+    field = np.full((20, 20, 20), 1.0)
+    inside = np.ones((20, 20, 20), np.float32)
+    inside[:, :, 10:] = 0
+    bone = cut(field).within(inside)
+    assert bone.mask[:, :, :10].all()
+    assert not bone.mask[:, :, 10:].any()
+    assert bone.volume_ml == 20 * 20 * 10 * SPACING_MM**3 / 1000
