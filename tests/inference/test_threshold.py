@@ -33,14 +33,14 @@ def cut(bone: np.ndarray) -> Bone:
 
 
 def plate_and_canal() -> np.ndarray:
-    """A plate of 0.18 mm at slice 10, joined to solid bone above slice 40 that holds a canal of 0.8 mm."""
+    """A plate of 0.24 mm at slice 10, joined to solid bone above slice 40 that holds a canal of 0.8 mm."""
     field = np.zeros((80, 40, 40))
-    field[10] = 0.44
+    field[10] = 0.6
     field[40:] = 1.0
     field[10:40, :, :2] = 1.0
     k, c = np.meshgrid(np.arange(80), np.arange(40), indexing="ij")
     canal = np.hypot(k - 60, c - 20) * SPACING_MM < 0.41
-    field[np.broadcast_to(canal[:, None, :], field.shape)] = 0.0
+    field[np.broadcast_to(canal[:, None, :], field.shape)] = 0.15
     return np.asarray(ndimage.gaussian_filter(field, BLUR_CELLS))
 
 
