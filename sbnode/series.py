@@ -12,7 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-__all__ = ["Instance", "Series", "SeriesKey", "is_uid", "read_instance"]
+__all__ = ["Instance", "Series", "SeriesKey", "instance_of", "is_uid", "read_instance"]
 
 # PS3.5 section 9.1 allows digits and dots, 64 characters. Leading zeros occur in the field and are harmless here;
 # what matters is that a UID can name a file.
@@ -93,12 +93,17 @@ def read_instance(path: Path) -> Instance:
     """
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
-        return _instance(dataset, path)
+        return instance_of(dataset, path)
     except (pydicom.errors.InvalidDicomError, AttributeError, EOFError, KeyError, OSError) as error:
         raise ValueError(f"{path.name} is not a readable DICOM instance: {error}") from error
 
 
-def _instance(dataset: Dataset, path: Path) -> Instance:
+def instance_of(dataset: Dataset, path: Path) -> Instance:
+    """Return the header facts of ``dataset``, which has its File Meta Information and is kept at ``path``.
+
+    Raises:
+        ValueError: a UID is missing or is no UID.
+    """
     sop_class_uid, sop_instance_uid, study_uid, series_uid = (
         _uid(dataset, keyword)
         for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")

@@ -1,0 +1,16 @@
+"""The durable truth on disk: every acknowledged instance, and every finished result.
+
+    <spool>/
+    ├── incoming/<StudyInstanceUID>/<SeriesInstanceUID>/<SOPInstanceUID>.dcm
+    ├── results/<job key>/
+    └── tmp/<session>/          what is being written; swept when its process has gone
+
+Nothing is ever seen half-written: a file or folder is written under ``tmp``, flushed to the device, and only
+then given its name; the folder that holds the name is flushed too.
+"""
+
+from __future__ import annotations
+
+from sbnode.spool.spool import Spool, Stored
+
+__all__ = ["Spool", "Stored"]

@@ -1,0 +1,263 @@
+"""Storing instances and results so that a power cut after the acknowledgement loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import threading
+import uuid
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID
+
+from sbnode.errors import ConflictingInstance, NotUnderstood, SpoolError, StorageFull, WrongSopClass
+from sbnode.series import Instance, Series, SeriesKey, instance_of, is_uid
+from sbnode.spool.header import PARSER_FAULTS, read_header
+from sbnode.spool.record import Record
+from sbnode.spool.session import open_session
+
+__all__ = ["Spool", "Stored"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMLINK})
+_JOB_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SUFFIX = ".dcm"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where an instance is kept. ``new`` is False when the very same data set was there already."""
+
+    key: SeriesKey
+    path: Path
+    new: bool
+    instance: Instance
+
+
+class Spool:
+    """The folders under ``path``. Safe for several threads, and for several processes on one machine.
+
+    Args:
+        path: created when missing.
+        min_free_bytes: with less free space than this, nothing more is stored.
+        max_instance_bytes: a deflated data set may not be longer than this when inflated.
+
+    Raises:
+        SpoolError: the folders can't be created or written.
+    """
+
+    def __init__(self, path: Path, min_free_bytes: int, max_instance_bytes: int = 1_000_000_000) -> None:
+        self.path = path
+        self._min_free_bytes = min_free_bytes
+        self._max_instance_bytes = max_instance_bytes
+        self._incoming = path / "incoming"
+        self._results = path / "results"
+        self._durable_folders: set[Path] = set()
+        self._folders_lock = threading.Lock()
+        try:
+            for folder in (self._incoming, self._results, path / "tmp"):
+                folder.mkdir(parents=True, exist_ok=True)
+            _flush(path)
+            self._session, lock = open_session(path / "tmp")
+        except OSError as error:
+            raise SpoolError(f"the spool {path} can't be used: {error.strerror}. See spool.path.") from error
+        weakref.finalize(self, os.close, lock)
+
+    def store(
+        self,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae_title: str,
+        dataset_bytes: bytes,
+    ) -> Stored:
+        """Keep a data set as it was received. When this returns, it survives a power cut.
+
+        A SOP Instance UID names one data set in a study: the first one stays.
+
+        Raises:
+            NotUnderstood: the data set can't be parsed, is truncated, or isn't what was announced.
+            WrongSopClass: the data set is of another SOP Class than was announced.
+            ConflictingInstance: another data set has this SOP Instance UID.
+            StorageFull: too little space is left.
+            OSError: the device failed in another way.
+        """
+        instance = self._parse(sop_class_uid, sop_instance_uid, transfer_syntax_uid, dataset_bytes)
+        record = Record.of(instance, dataset_bytes)
+        with _storage_full():
+            while (kept := self._kept(record)) is None:
+                if self.free_bytes() - record.data_set_bytes < self._min_free_bytes:
+                    raise StorageFull("the spool's free space is below spool.min_free_bytes")
+                # When another association is faster, look at what it stored.
+                with suppress(FileExistsError):
+                    self._write(record, calling_ae_title, dataset_bytes)
+                    return Stored(instance.key, instance.path, True, instance)
+        return kept
+
+    def series(self, study_instance_uid: str) -> tuple[Series, ...]:
+        """Return the series of a study, sorted by their UIDs; none when the study isn't there.
+
+        Raises:
+            SpoolError: a stored file is truncated or can't be read.
+        """
+        found = []
+        for folder in self._folders(self._study_folder(study_instance_uid)):
+            instances = [Record.read(path).instance for path in sorted(folder.glob("*" + _SUFFIX))]
+            if instances:
+                found.append(Series.of(SeriesKey(study_instance_uid, folder.name), instances))
+        return tuple(found)
+
+    def studies(self) -> tuple[str, ...]:
+        """Return the Study Instance UIDs of all that is stored, sorted."""
+        return tuple(sorted({key.study_instance_uid for key in self.stored()}))
+
+    def stored(self) -> dict[SeriesKey, int]:
+        """Return how many instances each series has, without opening them."""
+        counts = {
+            SeriesKey(study.name, series.name): sum(1 for _ in series.glob("*" + _SUFFIX))
+            for study in self._folders(self._incoming)
+            for series in self._folders(study)
+        }
+        return {key: count for key, count in counts.items() if count}
+
+    def verify(self, series: Series) -> None:
+        """Raise SpoolError unless every instance of ``series`` still has the bytes that were received."""
+        for instance in series.instances:
+            Record.read(instance.path).verify()
+
+    def result_folder(self, job_key: str) -> Path:
+        """Return the folder of a job's results. It exists once they are committed."""
+        if _JOB_KEY.fullmatch(job_key) is None:
+            raise SpoolError("a job key has up to 64 letters, digits, - and _")
+        return self._results / job_key
+
+    def begin_result(self, job_key: str) -> Path:
+        """Create an empty folder to write a job's results into. It is swept if this process dies."""
+        folder = self._session / f"{self.result_folder(job_key).name}.{uuid.uuid4().hex}"
+        folder.mkdir()
+        return folder
+
+    def commit_result(self, tmp: Path, job_key: str) -> Path:
+        """Make the results in ``tmp`` durable and visible, all at once; return their folder.
+
+        Results committed before under the same key stay: they are the same, and may be on their way.
+        """
+        target = self.result_folder(job_key)
+        for folder, _, names in os.walk(tmp):
+            for name in names:
+                _flush(Path(folder, name))
+            _flush(Path(folder))
+        try:
+            tmp.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(tmp)
+        _flush(self._results)
+        return target
+
+    def free_bytes(self) -> int:
+        """Return how many bytes this process may still write."""
+        return shutil.disk_usage(self.path).free
+
+    def _parse(self, sop_class: str, sop_instance: str, transfer_syntax: str, data_set: bytes) -> Instance:
+        if not is_uid(sop_instance):
+            raise NotUnderstood("the Affected SOP Instance UID is not a UID")
+        header = read_header(data_set, transfer_syntax, self._max_instance_bytes)
+        header.file_meta = FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = UID(transfer_syntax)
+        try:
+            instance = instance_of(header, Path())
+        except PARSER_FAULTS as error:
+            raise NotUnderstood(f"the data set can't be used: {type(error).__name__}") from error
+        if instance.sop_class_uid != sop_class:
+            raise WrongSopClass("the data set is of another SOP Class than its C-STORE request says")
+        if instance.sop_instance_uid != sop_instance:
+            raise NotUnderstood("the data set has another SOP Instance UID than its C-STORE request")
+        folder = self._study_folder(instance.key.study_instance_uid) / instance.key.series_instance_uid
+        return replace(instance, path=folder / (sop_instance + _SUFFIX))
+
+    def _kept(self, record: Record) -> Stored | None:
+        """Return the instance of this UID that the study has, if any; a damaged one counts as none."""
+        study = record.instance.path.parent.parent
+        for series in self._folders(study):
+            path = series / record.instance.path.name
+            if path.exists():
+                return self._compare(path, record)
+        return None
+
+    def _compare(self, path: Path, record: Record) -> Stored | None:
+        try:
+            kept = Record.read(path)
+        except SpoolError:
+            path.unlink(missing_ok=True)
+            return None
+        same_encoding = kept.instance.transfer_syntax_uid == record.instance.transfer_syntax_uid
+        if kept.sha256 != record.sha256 or not same_encoding:
+            raise ConflictingInstance("another data set with this SOP Instance UID is stored already")
+        # Who stored it may not have flushed the folder yet, and this sender is about to be answered too.
+        _flush(path.parent)
+        return Stored(kept.instance.key, path, False, kept.instance)
+
+    def _write(self, record: Record, calling_ae_title: str, data_set: bytes) -> None:
+        target = record.instance.path
+        tmp = self._session / uuid.uuid4().hex
+        try:
+            with tmp.open("xb") as file:
+                file.write(record.prefix(calling_ae_title))
+                file.write(data_set)
+                file.flush()
+                os.fsync(file.fileno())
+            self._make_durable_folder(target.parent)
+            # A link, because a rename would silently replace what another association stored meanwhile.
+            os.link(tmp, target)
+            _flush(target.parent)
+        finally:
+            tmp.unlink(missing_ok=True)
+
+    def _make_durable_folder(self, series: Path) -> None:
+        with self._folders_lock:
+            if series in self._durable_folders:
+                return
+            series.mkdir(parents=True, exist_ok=True)
+            _flush(series.parent)
+            _flush(self._incoming)
+            self._durable_folders.add(series)
+
+    def _study_folder(self, study_instance_uid: str) -> Path:
+        if not is_uid(study_instance_uid):
+            raise NotUnderstood("the Study Instance UID is not a UID")
+        return self._incoming / study_instance_uid
+
+    @staticmethod
+    def _folders(parent: Path) -> list[Path]:
+        try:
+            return sorted(path for path in parent.iterdir() if is_uid(path.name))
+        except FileNotFoundError:
+            return []
+
+
+@contextmanager
+def _storage_full() -> Iterator[None]:
+    """Turn what a full device raises into StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull("the device of the spool is full") from error
+        raise
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the device."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
