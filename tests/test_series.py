@@ -1,0 +1,76 @@
+"""UIDs that may name a file, and the header facts of an instance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from sbnode.series import Series, SeriesKey, is_uid, read_instance
+from simulator.dicom import axial_stack, write_series
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    hu = np.full((3, 16, 20), -1000, np.int16)
+    return write_series(hu, axial_stack((3, 16, 20), (1.0, 0.5, 0.6)), tmp_path / "series")
+
+
+@pytest.mark.parametrize("value", ["1.2.840.10008.1.2", "2.25.0123", "1", "1." + "2" * 62])
+def test_uids_are_taken(value: str) -> None:
+    assert is_uid(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "../1.2", "1.2/3", "1..2", ".1", "1.", "1.2\n", "1.2 ", "1.2\x00", "a.b", "1." + "2" * 63, "١.٢"]
+)
+def test_what_could_leave_the_folder_is_no_uid(value: str) -> None:
+    assert not is_uid(value)
+
+
+def test_header_facts_are_read(paths: list[Path]) -> None:
+    instance = read_instance(paths[0])
+    assert instance.modality == "CT"
+    assert instance.pixel_spacing_mm == (0.5, 0.6)
+    assert (instance.rows, instance.columns) == (16, 20)
+    assert instance.orientation == (1, 0, 0, 0, 1, 0)
+    assert instance.position_mm is not None
+
+
+def test_facts_that_are_missing_or_broken_are_none(paths: list[Path]) -> None:
+    dataset = pydicom.dcmread(paths[0])
+    del dataset.ImagePositionPatient
+    del dataset.SliceThickness
+    dataset.PixelSpacing = [0.5]
+    dataset.save_as(paths[0])
+    instance = read_instance(paths[0])
+    assert instance.position_mm is None
+    assert instance.slice_thickness_mm is None
+    assert instance.pixel_spacing_mm is None
+
+
+def test_what_is_not_dicom_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("hello")
+    with pytest.raises(ValueError, match=r"note\.txt"):
+        read_instance(tmp_path / "note.txt")
+
+
+def test_a_uid_that_is_a_path_is_refused(paths: list[Path]) -> None:
+    dataset = pydicom.dcmread(paths[0])
+    with pytest.warns(UserWarning, match="Invalid value for VR UI"):
+        dataset.SeriesInstanceUID = "../../etc"
+    dataset.save_as(paths[0])
+    with (
+        pytest.warns(UserWarning, match="Invalid value for VR UI"),
+        pytest.raises(ValueError, match="SeriesInstanceUID"),
+    ):
+        read_instance(paths[0])
+
+
+def test_the_digest_changes_with_a_slice_and_not_with_the_order(paths: list[Path]) -> None:
+    instances = [read_instance(path) for path in paths]
+    key = SeriesKey("1", "2")
+    assert Series.of(key, instances).digest == Series.of(key, [*instances[::-1], instances[0]]).digest
+    assert Series.of(key, instances).digest != Series.of(key, instances[:2]).digest
