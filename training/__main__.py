@@ -1,0 +1,58 @@
+"""Command line: `python -m training generate | train | export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from training import pool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _generate_arguments(commands.add_parser("generate", help="simulate scenes into a cache folder"))
+    _train_arguments(commands.add_parser("train", help="train, or resume training"))
+    _export_arguments(commands.add_parser("export", help="write the model folder"))
+    options = parser.parse_args()
+    options.run(options)
+
+
+def _generate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=20261)
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--count", type=int, default=2600)
+    parser.set_defaults(
+        run=lambda o: pool.generate(o.cache / "scenes", o.seed, range(o.start, o.count))
+    )
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=20261)
+    parser.add_argument("--steps", type=int, default=20500)
+    parser.set_defaults(run=_train)
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, default=Path("models/skullbase"))
+    parser.add_argument("--version", required=True)
+    parser.set_defaults(run=_export)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from training.optimisation import Plan, train
+
+    train(Plan(seed=options.seed, steps=options.steps), options.cache)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from training.export import export_model
+
+    export_model(options.checkpoint, options.folder, options.version)
+
+
+if __name__ == "__main__":
+    main()
