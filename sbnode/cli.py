@@ -1,7 +1,8 @@
-"""The command line. Each command parses, calls one function of a lower room and turns its outcome into an exit code.
+"""The command line. Each command parses, calls one function of a lower room and turns its outcome into an
+exit code.
 
-What a command doesn't need is imported inside it, so that `sbnode --help` answers at once and so that the metrics
-folder can be set before anything counts.
+What a command doesn't need is imported inside it, so that `sbnode --help` answers at once and so that the
+metrics folder can be set before anything counts.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ def _without_delay(event: evt.Event) -> None:
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or later (PS3.15 B.9). With ``ca`` the certificate must come from it, for whatever host
-    name.""" try:
+    """TLS 1.2 or later (PS3.15 B.9). With ``ca`` the certificate must come from it, for any host name."""
+    try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = tls.ca is None

@@ -1,0 +1,148 @@
+"""The other side of the queue: putting studies in, looking at what is in it, starting dead letters again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions, WorkflowStatus
+
+from sbnode.config import Config
+from sbnode.errors import ConfigError
+from sbnode.jobs import queues
+from sbnode.jobs.manifest import Manifest
+from sbnode.metrics import QueueState
+from sbnode.series import Series
+from sbnode.spool import Spool
+
+__all__ = ["Item", "JobClient"]
+
+_STATES = {
+    "ENQUEUED": "queued",
+    "DELAYED": "queued",
+    "PENDING": "running",
+    "SUCCESS": "done",
+    "ERROR": "dead letter",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead letter",
+    "CANCELLED": "cancelled",
+}
+_OPEN = ["ENQUEUED", "DELAYED", "PENDING"]
+_DEAD = ["ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One study, job or delivery as the queue sees it."""
+
+    id: str
+    kind: str
+    """study, process or deliver."""
+    state: str
+    """queued, running, done, rejected, dead letter or cancelled."""
+    queue: str
+    reason: str
+    job: str
+    """The key of the job it belongs to; empty for a study without one."""
+    created_at: datetime
+    updated_at: datetime
+
+
+class JobClient:
+    """A process that puts work into the queue and takes none out.
+
+    Raises:
+        ConfigError: the database of the queue can't be opened.
+    """
+
+    def __init__(self, config: Config, spool: Spool) -> None:
+        self._spool = spool
+        self._queues = queues.names(config)
+        url = queues.database_url(config)
+        try:
+            DBOS.migrate(url)
+            self._client = DBOSClient(
+                system_database_url=url,
+                serializer=DBOSPortableJSONSerializer(),
+                application_name="sbnode",
+            )
+        except Exception as error:
+            # SQLAlchemy, its drivers and DBOS have no common error for a database that can't be used.
+            raise ConfigError(
+                f"queue.url: the database of the queue can't be opened ({type(error).__name__})"
+            ) from error
+
+    def submit(self, study: Sequence[Series]) -> str:
+        """Queue a complete study and return its id; the same instances again change nothing."""
+        manifest = Manifest.of(study)
+        manifest.write(self._spool, manifest.study_id)
+        options: EnqueueOptions = {
+            "workflow_name": "study",
+            "queue_name": queues.STUDY,
+            "workflow_id": manifest.study_id,
+            "app_version": queues.WORKFLOWS_VERSION,
+        }
+        self._client.enqueue(options, manifest.study_id)
+        return manifest.study_id
+
+    def queues(self) -> dict[str, QueueState]:
+        """Return how much is waiting or running in each queue, and for how long."""
+        items = self._client.list_workflows(status=_OPEN, load_input=False, load_output=False)
+        now_ms = time.time() * 1000
+        ages: dict[str, list[float]] = {name: [] for name in self._queues}
+        for item in items:
+            ages.setdefault(item.queue_name or "none", []).append((now_ms - (item.created_at or now_ms)) /
+            1000)
+        return {name: QueueState(len(found), max(found, default=0.0)) for name, found in ages.items()}
+
+    def items(self, limit: int | None = None) -> list[Item]:
+        """Return what the queue holds and held, newest first."""
+        return [_item(status) for status in self._client.list_workflows(sort_desc=True, limit=limit)]
+
+    def find(self, prefix: str) -> list[Item]:
+        """Return the items whose id begins with ``prefix``, and those of their jobs, oldest first."""
+        found = {status.workflow_id: _item(status) for status in self._prefixed(prefix)}
+        for job in {item.job for item in found.values() if item.job}:
+            found.update({status.workflow_id: _item(status) for status in self._prefixed(job)})
+        return sorted(found.values(), key=lambda item: item.created_at)
+
+    def retry(self, prefix: str) -> list[str]:
+        """Start every dead letter that ``find`` returns again from its beginning; return their ids."""
+        dead = [item for item in self.find(prefix) if item.state == "dead letter"]
+        for item in dead:
+            self._client.rewind_workflow(
+                item.id, queue_name=item.queue, application_version=queues.WORKFLOWS_VERSION
+            )
+        return [item.id for item in dead]
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self._client.destroy()
+
+    def _prefixed(self, prefix: str) -> list[WorkflowStatus]:
+        return self._client.list_workflows(workflow_id_prefix=prefix)
+
+
+def _item(status: WorkflowStatus) -> Item:
+    output = status.output if isinstance(status.output, dict) else {}
+    state = "rejected" if output.get("status") == "rejected" else _STATES[status.status]
+    reason = output.get("reason", "")
+    if status.error is not None:
+        reason = str(status.error)
+    elif status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+        reason = "the worker died each time it tried"
+    return Item(
+        id=status.workflow_id,
+        kind=status.name,
+        state=state,
+        queue=status.queue_name or "",
+        reason=reason,
+        job=output.get("job", "") if status.name == "study" else status.workflow_id.split(".")[0],
+        created_at=_time(status.created_at),
+        updated_at=_time(status.updated_at),
+    )
+
+
+def _time(epoch_ms: int | None) -> datetime:
+    return datetime.fromtimestamp((epoch_ms or 0) / 1000, UTC)

@@ -1,0 +1,108 @@
+"""Which instances a study or a job consists of, written down durably before the queue hears of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from sbnode.errors import SpoolError
+from sbnode.series import Series
+from sbnode.spool import Spool
+
+__all__ = ["Manifest"]
+
+_FOLDER = "jobs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The instances of a study at the moment when it was complete.
+
+    ``received_at`` is when the last of them was stored (ISO 8601, UTC). It dates the results, so that a
+    repeated job makes the same bytes.
+    """
+
+    study_instance_uid: str
+    sop_instance_uids: tuple[str, ...]
+    received_at: str
+
+    @classmethod
+    def of(cls, study: Sequence[Series]) -> Manifest:
+        """Describe ``study``, which holds at least one instance."""
+        instances = [instance for series in study for instance in series.instances]
+        newest = max(instance.path.stat().st_mtime for instance in instances)
+        return cls(
+            study_instance_uid=instances[0].key.study_instance_uid,
+            sop_instance_uids=tuple(sorted(instance.sop_instance_uid for instance in instances)),
+            received_at=datetime.fromtimestamp(newest, UTC).isoformat(timespec="milliseconds"),
+        )
+
+    @property
+    def study_id(self) -> str:
+        """Names the study with exactly these instances: another slice makes another name, not a resend."""
+        content = "\n".join((self.study_instance_uid, *self.sop_instance_uids))
+        return f"study-{sha256(content.encode()).hexdigest()[:32]}"
+
+    @property
+    def received(self) -> datetime:
+        """When the last instance was stored."""
+        return datetime.fromisoformat(self.received_at)
+
+    def write(self, spool: Spool, name: str) -> None:
+        """Keep this manifest under ``name``. One that is there already stays: it dates the results."""
+        folder = spool.path / _FOLDER
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{name}.json"
+        unfinished = folder / f".{name}.{os.getpid()}"
+        with unfinished.open("w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            unfinished.unlink()
+        else:
+            unfinished.rename(target)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    def read(cls, spool: Spool, name: str) -> Manifest:
+        """Read the manifest kept under ``name``.
+
+        Raises:
+            SpoolError: there is none, or it can't be read.
+        """
+        path = spool.path / _FOLDER / f"{name}.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            uids = tuple(content["sop_instance_uids"])
+            return cls(
+                study_instance_uid=content["study_instance_uid"],
+                sop_instance_uids=uids,
+                received_at=content["received_at"],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SpoolError(f"manifest {path.name} can't be read: {type(error).__name__}") from error
+
+    def study(self, spool: Spool) -> tuple[Series, ...]:
+        """Return the series with exactly the instances named here.
+
+        Raises:
+            SpoolError: an instance is no longer in the spool.
+        """
+        wanted = set(self.sop_instance_uids)
+        found = [
+            Series.of(series.key, [i for i in series.instances if i.sop_instance_uid in wanted])
+            for series in spool.series(self.study_instance_uid)
+        ]
+        missing = len(wanted) - sum(len(series.instances) for series in found)
+        if missing:
+            raise SpoolError(f"{missing} of {len(wanted)} instances of the study are no longer in the spool")
+        return tuple(series for series in found if series.instances)

@@ -1,0 +1,27 @@
+"""Where the queue is and what its queues are called: what its two sides must agree on."""
+
+from __future__ import annotations
+
+from sbnode.config import Config
+
+__all__ = ["INFERENCE", "STUDY", "WORKFLOWS_VERSION", "database_url", "delivery", "names"]
+
+WORKFLOWS_VERSION = "1"
+"""Raised only when the order of a workflow's steps changes: waiting work is done by its own version alone."""
+STUDY = "study"
+INFERENCE = "inference"
+
+
+def delivery(destination: str) -> str:
+    """Return the name of the queue of a destination: each has its own, so that none waits for another."""
+    return f"delivery.{destination}"
+
+
+def names(config: Config) -> tuple[str, ...]:
+    """Return the names of all queues."""
+    return (STUDY, INFERENCE, *(delivery(destination.name) for destination in config.destinations))
+
+
+def database_url(config: Config) -> str:
+    """Return the SQLAlchemy URL of the queue's database."""
+    return config.queue.url or f"sqlite:///{config.spool.path.resolve() / 'queue.sqlite'}"

@@ -1,0 +1,182 @@
+"""The steps of a job as plain functions: each may run twice, and none raises. The queue keeps what they
+return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from time import perf_counter
+
+from sbnode import log, metrics, pipeline
+from sbnode.config import Config, Destination
+from sbnode.errors import DeliveryError, DestinationRefused, SbnodeError, SeriesError
+from sbnode.inference.selection import choose
+from sbnode.jobs.manifest import Manifest
+from sbnode.scu import send
+from sbnode.spool import Spool
+
+__all__ = ["Outcome", "Steps", "retry_delay_s"]
+
+Outcome = dict[str, str]
+"""What a step says to the queue. ``status`` is always there; ``code`` and ``reason`` where it went wrong."""
+
+_OBJECT_FILES = {"seg": "seg.dcm", "stl": "stl.dcm"}
+_JITTER = 0.2
+
+
+def retry_delay_s(attempt: int, first_s: float, longest_s: float, draw: float) -> float:
+    """Return how long to wait after failed attempt number ``attempt`` (from 1): doubling, bounded, spread.
+
+    ``draw`` in 0..1 spreads the delay over ±20 %, so that many deliveries don't knock at a destination in
+    step.
+    """
+    doubled: float = min(first_s * 2.0 ** min(attempt - 1, 60), longest_s)
+    return doubled * (1 + _JITTER * (2 * draw - 1))
+
+
+class Steps:
+    """What a worker does, given the opened models.
+
+    Args:
+        config: the configuration.
+        spool: where instances and results are.
+        models: the opened models, as ``run`` takes them.
+        run: the pipeline.
+        store: sends one object to one destination.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        spool: Spool,
+        models: pipeline.Models,
+        run: Callable[..., pipeline.Outcome] = pipeline.run,
+        store: Callable[[Path, Destination, str], int] = send.store,
+    ) -> None:
+        self._config = config
+        self._spool = spool
+        self._models = models
+        self._run = run
+        self._store = store
+        self._destinations = {destination.name: destination for destination in config.destinations}
+        self._log = log.get_logger()
+        self._running = 0
+        self._lock = Lock()
+
+    @property
+    def running(self) -> int:
+        """How many steps are being done now."""
+        return self._running
+
+    @property
+    def deliveries(self) -> tuple[tuple[str, str], ...]:
+        """Destination and object of every delivery that a job needs."""
+        return tuple((d.name, kind) for d in self._config.destinations for kind in d.objects)
+
+    def choose(self, study_id: str) -> Outcome:
+        """Choose the series of a study and write the manifest of its job: ``job`` holds the key."""
+        with self._doing():
+            try:
+                manifest = Manifest.read(self._spool, study_id)
+                choice = choose(manifest.study(self._spool), self._config.selection)
+                key = pipeline.job_key(choice.chosen, self._models, self._config)
+                manifest.write(self._spool, key)
+            except Exception as error:
+                return self._failed("study", study_id, error)
+            self._log.info("series_chosen", study=study_id, job=key, why=choice.why)
+            return {"status": "done", "job": key}
+
+    def process(self, job_key: str) -> Outcome:
+        """Make the results of a job, unless they are there already."""
+        with self._doing():
+            if self._spool.result_folder(job_key).exists():
+                return {"status": "done"}
+            started = perf_counter()
+            try:
+                manifest = Manifest.read(self._spool, job_key)
+                folder = self._spool.begin_result(job_key)
+                outcome = self._run(
+                    manifest.study(self._spool),
+                    self._models,
+                    self._config,
+                    folder,
+                    made_at=manifest.received,
+                )
+                self._spool.commit_result(folder, job_key)
+            except Exception as error:
+                return self._failed("job", job_key, error)
+            for stage, seconds in outcome.report.seconds.items():
+                metrics.STAGE_DURATION.labels(stage).observe(seconds)
+            metrics.JOBS.labels("done").inc()
+            self._log.info("job_done", job=job_key, seconds=round(perf_counter() - started, 2))
+            return {"status": "done"}
+
+    def deliver(self, job_key: str, destination_name: str, kind: str) -> Outcome:
+        """Send one object of a job to one destination, once."""
+        with self._doing():
+            started = perf_counter()
+            facts = {"job": job_key, "destination": destination_name, "object": kind}
+            try:
+                destination = self._destinations[destination_name]
+                path = self._spool.result_folder(job_key) / _OBJECT_FILES[kind]
+                calling = destination.calling_ae_title or self._config.node.ae_title
+                status = self._store(path, destination, calling)
+            except Exception as error:
+                outcome = _fault(error)
+                self._log.warning("delivery_failed", **facts, **outcome, **_place(error))
+            else:
+                word = send.meaning(status).value
+                outcome = {"status": word, "code": f"0x{status:04X}"}
+                metrics.STAGE_DURATION.labels("deliver").observe(perf_counter() - started)
+                self._observe_end_to_end(job_key)
+                self._log.info("delivered", **facts, **outcome)
+            metrics.DELIVERIES.labels(destination_name, kind, outcome["status"]).inc()
+            return outcome
+
+    def _observe_end_to_end(self, job_key: str) -> None:
+        received = Manifest.read(self._spool, job_key).received
+        metrics.END_TO_END.observe((datetime.now(UTC) - received).total_seconds())
+
+    def _failed(self, what: str, name: str, error: Exception) -> Outcome:
+        outcome = _fault(error)
+        if outcome["status"] == "rejected":
+            metrics.SERIES_REJECTED.labels(outcome["code"]).inc()
+        if what == "job":
+            metrics.JOBS.labels(outcome["status"]).inc()
+        self._log.warning(f"{what}_failed", **{what: name}, **outcome, **_place(error))
+        return outcome
+
+    @contextmanager
+    def _doing(self) -> Iterator[None]:
+        with self._lock:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+
+
+def _fault(error: Exception) -> Outcome:
+    """Say what ``error`` means for the queue: rejected, refused and failed are final, unavailable is not."""
+    facts = log.fault(error)
+    reason = facts.get("reason") or f"{facts['error']} at {facts.get('where', 'an unknown place')}"
+    if isinstance(error, SeriesError):
+        return {"status": "rejected", "code": error.code, "reason": reason}
+    if isinstance(error, DestinationRefused):
+        return {"status": "refused", "code": "refused", "reason": reason}
+    if isinstance(error, DeliveryError):
+        return {"status": "unavailable", "code": "unavailable", "reason": reason}
+    if isinstance(error, OSError):
+        # Above all a full disk: worth waiting for.
+        return {"status": "unavailable", "code": "device", "reason": f"{reason}: {error.strerror}"}
+    code = type(error).__name__ if isinstance(error, SbnodeError) else "unexpected"
+    return {"status": "failed", "code": code, "reason": reason}
+
+
+def _place(error: Exception) -> dict[str, str]:
+    return {key: value for key, value in log.fault(error).items() if key in ("error", "where")}

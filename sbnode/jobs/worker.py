@@ -1,0 +1,138 @@
+"""The worker's side of the queue: workflows over the steps, run by DBOS.
+
+Five rules that DBOS asks for are kept here. A worker's executor id is its configured name, so that no two run
+the same work. The application version is set by hand, since by default it is a hash of the source and work
+that waits would be invisible after an upgrade. Arguments and results are JSON. Waiting is a durable sleep, so
+that a restart neither shortens nor repeats it. What is drawn by chance is drawn from the workflow's name, so
+that a replay draws the same.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from hashlib import sha256
+
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+
+from sbnode.config import Config, Queue
+from sbnode.errors import SbnodeError
+from sbnode.jobs import queues
+from sbnode.jobs.steps import Outcome, Steps, retry_delay_s
+
+__all__ = ["DeadLetter", "Worker", "adopt"]
+
+CRASHES_OF_A_JOB = 2
+"""A job that was running when the worker died is tried again this often; then it is a dead letter."""
+POLL_S = 0.5
+_SETTLE_S = 0.5
+
+
+class DeadLetter(SbnodeError):
+    """What the node gave up. The message says why."""
+
+
+class Worker:
+    """Takes work from the queues and does it, until ``drain``.
+
+    Args:
+        config: the configuration; ``queue.worker`` names this worker.
+        steps: what is done.
+    """
+
+    def __init__(self, config: Config, steps: Steps) -> None:
+        self._config = config
+        self._steps = steps
+        DBOS(config=_dbos_config(config, config.queue.worker))
+        _register(steps, config.queue)
+
+    def start(self) -> None:
+        """Take up what this worker left when it ended, then whatever is queued."""
+        DBOS.listen_queues(queues.names(self._config))
+        DBOS.launch()
+        for name in queues.names(self._config):
+            DBOS.register_queue(
+                name, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update"
+            )
+
+    def drain(self, seconds: float) -> bool:
+        """Take nothing more and wait for the running steps; return whether they ended within ``seconds``.
+
+        A step that is cut off is done again after the next start. A delivery that waits for its next attempt
+        goes on waiting in the database.
+        """
+        threading.Thread(
+            target=DBOS.destroy, kwargs={"workflow_completion_timeout_sec": int(seconds) + 1}, daemon=True
+        ).start()
+        deadline = time.monotonic() + seconds
+        while self._steps.running and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(_SETTLE_S)
+        return self._steps.running == 0
+
+
+def adopt(config: Config, name: str) -> None:
+    """Give back to the queues what the dead worker ``name`` was doing; its attempts stay counted."""
+    DBOS(config=_dbos_config(config, name))
+    DBOS.listen_queues([])
+    DBOS.launch()
+    time.sleep(_SETTLE_S)
+    DBOS.destroy()
+
+
+def _dbos_config(config: Config, executor: str) -> DBOSConfig:
+    return DBOSConfig(
+        name="sbnode",
+        system_database_url=queues.database_url(config),
+        executor_id=executor,
+        application_version=queues.WORKFLOWS_VERSION,
+        serializer=DBOSPortableJSONSerializer(),
+        log_level="WARNING",
+        enable_otlp=False,
+    )
+
+
+def _register(steps: Steps, law: Queue) -> None:
+    """Make the three workflows known to DBOS by their names."""
+
+    @DBOS.workflow(name="deliver")
+    def deliver(job_key: str, destination: str, kind: str) -> Outcome:
+        return _persist(law, lambda: DBOS.run_step(None, steps.deliver, job_key, destination, kind))
+
+    @DBOS.workflow(name="process", max_recovery_attempts=CRASHES_OF_A_JOB)
+    def process(job_key: str) -> Outcome:
+        outcome = _persist(law, lambda: DBOS.run_step(None, steps.process, job_key))
+        if outcome["status"] == "done":
+            # A step, because a replay must see the destinations of the first time, whatever the config says
+            # now.
+            for destination, kind in DBOS.run_step({"name": "destinations"}, lambda: steps.deliveries):
+                with SetWorkflowID(f"{job_key}.{destination}.{kind}"):
+                    DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind)
+        return outcome
+
+    @DBOS.workflow(name="study", max_recovery_attempts=CRASHES_OF_A_JOB)
+    def study(study_id: str) -> Outcome:
+        outcome = _persist(law, lambda: DBOS.run_step(None, steps.choose, study_id))
+        if outcome["status"] == "done":
+            with SetWorkflowID(outcome["job"]):
+                DBOS.enqueue_workflow(queues.INFERENCE, process, outcome["job"])
+        return outcome
+
+
+def _persist(law: Queue, attempt: Callable[[], Outcome]) -> Outcome:
+    """Attempt until the outcome is final; wait in between by the retry law."""
+    for number in range(1, law.attempts + 1):
+        outcome = attempt()
+        if outcome["status"] in ("refused", "failed"):
+            raise DeadLetter(f"{outcome['status']}: {outcome['reason']}")
+        if outcome["status"] != "unavailable":
+            return outcome
+        if number < law.attempts:
+            draw = _draw(f"{DBOS.workflow_id}.{number}")
+            DBOS.sleep(retry_delay_s(number, law.first_retry_s, law.longest_retry_s, draw))
+    raise DeadLetter(f"given up after {law.attempts} attempts: {outcome['reason']}")
+
+
+def _draw(seed: str) -> float:
+    return int.from_bytes(sha256(seed.encode()).digest()[:4], "big") / 0xFFFFFFFF
