@@ -21,8 +21,8 @@ MARK_MM = 0.3
 class Scene:
     """What a scanner sees and what is true, on cells of `step_mm`, (slice, row, column).
 
-    `bone` is the exact fraction of each cell that is bone; `sheet` marks the medial surface of bone thinner than
-    1 mm; `lumen` marks canals, true holes and gaps under 2 mm.
+    `bone` is the exact fraction of each cell that is bone; `sheet` marks the medial surface of bone
+    thinner than 1 mm; `lumen` marks canals, true holes and gaps under 2 mm.
     """
 
     step_mm: float
@@ -45,6 +45,7 @@ class Canvas:
 
     @classmethod
     def blank(cls, grid: FineGrid, hu: float) -> Canvas:
+        """One medium everywhere."""
         return cls(
             grid=grid,
             hu=np.full(grid.shape, hu, dtype=np.float32),
@@ -71,6 +72,7 @@ class Canvas:
         self.bone += fraction * (1.0 - self.bone)
 
     def mark_sheet(self, where: NDArray[np.bool_]) -> None:
+        """Mark the medial surface of thin bone, where bone is allowed."""
         self.sheet |= where if self.allowed is None else where & (self.allowed > 0.5)
 
     def point_in_bone(self, random: np.random.Generator, level: float = 0.9) -> Vector | None:
@@ -88,7 +90,7 @@ class Canvas:
         if candidates.size == 0:
             return None
         index = np.unravel_index(int(random.choice(candidates)), inner.shape)
-        point: Vector = (np.array(index) * 2 + margin + 0.5) * self.grid.step_mm
+        point: Vector = (np.array(index, dtype=np.float64) * 2 + margin + 0.5) * self.grid.step_mm
         return point
 
     def finish(self) -> Scene:

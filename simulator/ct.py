@@ -48,6 +48,7 @@ class Acquisition:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
+        """Slice step, row spacing, column spacing."""
         return (self.slice_step_mm, self.pixel_mm, self.pixel_mm)
 
 
@@ -82,9 +83,7 @@ def _gaussian_weights(offsets_mm: FloatArray, sigma_mm: float) -> FloatArray:
     return scaled
 
 
-def in_plane_matrix(
-    targets_mm: FloatArray, count: int, step_mm: float, fwhm_mm: float
-) -> FloatArray:
+def in_plane_matrix(targets_mm: FloatArray, count: int, step_mm: float, fwhm_mm: float) -> FloatArray:
     """Sampling through a Gaussian PSF of a field given as cell averages.
 
     The averaging over the cells has variance step^2 / 12, which is taken off the PSF's own.
@@ -95,9 +94,7 @@ def in_plane_matrix(
     return _gaussian_weights(offsets, sigma_mm)
 
 
-def slice_matrix(
-    targets_mm: FloatArray, count: int, step_mm: float, thickness_mm: float
-) -> FloatArray:
+def slice_matrix(targets_mm: FloatArray, count: int, step_mm: float, thickness_mm: float) -> FloatArray:
     """Sampling through a slice profile: a box of the slice thickness with softened flanks.
 
     The flanks are those of a Gaussian of a quarter of the thickness, at least half a cell.
@@ -149,9 +146,7 @@ def _cupping(shape: tuple[int, int, int], amplitude_hu: float) -> FloatArray:
     return field
 
 
-def _streaks(
-    shape: tuple[int, int, int], amplitude_hu: float, random: np.random.Generator
-) -> FloatArray:
+def _streaks(shape: tuple[int, int, int], amplitude_hu: float, random: np.random.Generator) -> FloatArray:
     """Broad parallel bands, as between the petrous ridges: one direction, slow along slices."""
     angle = random.uniform(0.0, math.pi)
     rows, columns = np.mgrid[0 : shape[1], 0 : shape[2]]
@@ -190,9 +185,7 @@ def _positions(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     first, second, third = (
         sample_positions(count * step_mm, spacing, phase)
-        for count, spacing, phase in zip(
-            shape, acquisition.spacing_mm, acquisition.phase, strict=True
-        )
+        for count, spacing, phase in zip(shape, acquisition.spacing_mm, acquisition.phase, strict=True)
     )
     return first, second, third
 
@@ -211,15 +204,15 @@ def scan(
         noisy = noisy + _cupping(shape, acquisition.cupping_hu)
     if acquisition.streaks_hu:
         noisy = noisy + _streaks(shape, acquisition.streaks_hu, random)
-    return np.rint(np.clip(noisy, *SCANNER_RANGE_HU)).astype(np.int16)
+    stored: NDArray[np.int16] = np.rint(np.clip(noisy, *SCANNER_RANGE_HU)).astype(np.int16)
+    return stored
 
 
 @lru_cache(maxsize=64)
-def _grid_matrix(
-    count: int, step_mm: float, phase: float, target_count: int, target_mm: float
-) -> Any:
+def _grid_matrix(count: int, step_mm: float, phase: float, target_count: int, target_mm: float) -> Any:
     source = (np.arange(count) + phase) * step_mm
-    return interpolation_matrix(source, cell_centres(target_count, target_mm))
+    targets = cell_centres(target_count, target_mm)
+    return interpolation_matrix(source.astype(np.float64), targets.astype(np.float64))
 
 
 def to_input_grid(

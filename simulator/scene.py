@@ -1,7 +1,7 @@
 """The training grammar: random scenes of thin plates, thick bone, canals and things that are not bone.
 
-A scene is a pure function of (seed, index). It draws media first, then thick bone, plates, lattices, canals, and
-last the distractors, on cells of 0.2 mm in which plates thinner than a cell keep their exact mass.
+A scene is a pure function of (seed, index). It draws media first, then thick bone, plates, lattices, canals,
+and last the distractors, on cells of 0.2 mm in which plates thinner than a cell keep their exact mass.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _solid(canvas: Canvas, distance: FloatArray, bone_hu: float, random: np.rand
         core = shapes.inside_fraction(distance + cortex_mm, grid.step_mm)
         spongy_hu = random.uniform(0.3, 0.75) * compact
         spongy = _textured(spongy_hu, grid, random.uniform(0.05, 0.3), random)
-        hu = compact + core * (spongy - compact)
+        hu = np.asarray(compact + core * (spongy - compact), dtype=np.float32)
     canvas.ossify(shapes.inside_fraction(distance, grid.step_mm), hu)
 
 
@@ -126,10 +126,7 @@ def _normal(distance: FloatArray, point_mm: Vector, grid: FineGrid) -> Vector:
     """Gradient of a distance field at a point, a unit vector."""
     at = np.clip((point_mm / grid.step_mm).astype(int), 1, grid.count - 2)
     slope = np.array(
-        [
-            distance[tuple(at + step)] - distance[tuple(at - step)]
-            for step in np.eye(3, dtype=int)
-        ],
+        [distance[tuple(at + step)] - distance[tuple(at - step)] for step in np.eye(3, dtype=int)],
         dtype=np.float64,
     )
     unit: Vector = slope / max(float(np.linalg.norm(slope)), 1e-6)
@@ -245,7 +242,8 @@ def _add_lattice(canvas: Canvas, bone_hu: float, random: np.random.Generator) ->
         axes = [shapes.direction(random)]
         axes.extend(shapes.across(axes[0], random))
         warped = [
-            shapes.linear(grid, axis, np.zeros(3)) + bend * shapes.smooth_field(grid, 6, random) for axis in axes
+            shapes.linear(grid, axis, np.zeros(3)) + bend * shapes.smooth_field(grid, 6, random)
+            for axis in axes
         ]
         distance = shapes.lattice_distance((warped[0], warped[1], warped[2]), random.uniform(1.8, 6.0, 3))
     else:
@@ -259,7 +257,8 @@ def _add_lattice(canvas: Canvas, bone_hu: float, random: np.random.Generator) ->
         lining = random.uniform(0.1, 0.6)
         coat = shapes.slab_fraction(distance, wall_mm + 2 * lining, grid.step_mm)
         canvas.surround(coat * inside, random.uniform(*MEDIA_HU["mucosa"]))
-    canvas.ossify(shapes.slab_fraction(distance, wall_mm, grid.step_mm) * inside, bone_hu * random.uniform(0.75, 1.1))
+    walls = shapes.slab_fraction(distance, wall_mm, grid.step_mm) * inside
+    canvas.ossify(walls, bone_hu * random.uniform(0.75, 1.1))
     canvas.mark_sheet((distance < MARK_MM) & (outer < 0))
 
 
@@ -411,7 +410,8 @@ def _add_metal(canvas: Canvas, random: np.random.Generator) -> None:
         path = shapes.curve(centre, shapes.direction(random), 0.0, random)
         away, s = shapes.curve_distance(grid, path)
         body = np.maximum(away - random.uniform(0.3, 1.2), np.abs(s) - random.uniform(1.0, 5.0))
-    canvas.fill(shapes.inside_fraction(np.asarray(body, dtype=np.float32), grid.step_mm), random.uniform(3500, 9000))
+    solid = shapes.inside_fraction(np.asarray(body, dtype=np.float32), grid.step_mm)
+    canvas.fill(solid, random.uniform(3500, 9000))
     z, y, x = grid.axes()
     radius = np.sqrt((y - centre[1]) ** 2 + (x - centre[2]) ** 2) + 1.0
     angle = np.arctan2(y - centre[1], x - centre[2])

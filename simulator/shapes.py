@@ -24,10 +24,12 @@ class FineGrid:
 
     @property
     def length_mm(self) -> float:
+        """Edge of the cube."""
         return self.count * self.step_mm
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Cells along each axis."""
         return (self.count, self.count, self.count)
 
     def axes(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -53,8 +55,8 @@ def across(axis: Vector, random: np.random.Generator) -> tuple[Vector, Vector]:
 def linear(grid: FineGrid, normal: Vector, origin_mm: Vector) -> FloatArray:
     """Signed distance to the plane through `origin_mm`, positive along `normal`."""
     z, y, x = grid.axes()
-    offset = float(normal @ origin_mm)
-    plane: FloatArray = z * float(normal[0]) + y * float(normal[1]) + x * float(normal[2]) - np.float32(offset)
+    offset = np.float32(normal @ origin_mm)
+    plane: FloatArray = z * float(normal[0]) + y * float(normal[1]) + x * float(normal[2]) - offset
     return plane
 
 
@@ -62,7 +64,9 @@ def smooth_field(grid: FineGrid, knots: int, random: np.random.Generator) -> Flo
     """A smooth random field of about unit deviation, cubic between `knots`^3 normal values."""
     values = random.standard_normal((knots, knots, knots)).astype(np.float32)
     source = np.linspace(-0.1, 1.1, knots) * grid.length_mm
-    matrix = interpolation_matrix(source, (np.arange(grid.count) + 0.5) * grid.step_mm)
+    matrix = interpolation_matrix(
+        source.astype(np.float64), (np.arange(grid.count, dtype=np.float64) + 0.5) * grid.step_mm
+    )
     return apply_axes(values, (matrix, matrix, matrix)) * np.float32(1.3)
 
 
@@ -72,8 +76,9 @@ def apply_axes(field: NDArray[Any], matrices: tuple[Any, Any, Any]) -> FloatArra
     for axis, matrix in enumerate(matrices):
         moved = np.moveaxis(result, axis, 0)
         flat = np.ascontiguousarray(moved).reshape(moved.shape[0], -1)
-        dense = matrix if sparse.issparse(matrix) else np.asarray(matrix, dtype=np.float32)
-        mapped = np.asarray(dense @ flat, dtype=np.float32)
+        if not sparse.issparse(matrix):
+            matrix = np.asarray(matrix, dtype=np.float32)
+        mapped = np.asarray(matrix @ flat, dtype=np.float32)
         result = np.moveaxis(mapped.reshape(-1, *moved.shape[1:]), 0, axis)
     return np.ascontiguousarray(result)
 
@@ -83,7 +88,7 @@ def unit_slope(level: FloatArray, step_mm: float) -> FloatArray:
     squared = np.full(level.shape, 1e-4, dtype=np.float32)
     for axis in range(3):
         squared += np.gradient(level, step_mm, axis=axis).astype(np.float32) ** 2
-    return level / np.sqrt(squared)
+    return np.asarray(level / np.sqrt(squared), dtype=np.float32)
 
 
 def slab_fraction(distance_mm: FloatArray, thickness_mm: FloatArray | float, step_mm: float) -> FloatArray:
@@ -106,7 +111,7 @@ def inside_fraction(distance_mm: FloatArray, step_mm: float) -> FloatArray:
 
 def tube_radius(radius_mm: FloatArray | float, step_mm: float) -> FloatArray | float:
     """The radius to give to `inside_fraction` so that the cross-section keeps its area pi r^2."""
-    return np.sqrt(np.maximum(np.square(radius_mm) - step_mm**2 / 12.0, (0.25 * step_mm) ** 2))  # type: ignore[no-any-return]
+    return np.sqrt(np.maximum(np.square(radius_mm) - step_mm**2 / 12.0, (0.25 * step_mm) ** 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +127,7 @@ class Curve:
     turn: tuple[float, float] = (0.0, 0.0)
 
 
-def curve(
-    origin_mm: Vector, along: Vector, bend_mm: float, random: np.random.Generator
-) -> Curve:
+def curve(origin_mm: Vector, along: Vector, bend_mm: float, random: np.random.Generator) -> Curve:
     """A curve through `origin_mm` with a random bend of up to `bend_mm`."""
     first, second = across(along, random)
     return Curve(
@@ -138,9 +141,7 @@ def curve(
     )
 
 
-def curve_distance(
-    grid: FineGrid, path: Curve, flatness: float = 1.0
-) -> tuple[FloatArray, FloatArray]:
+def curve_distance(grid: FineGrid, path: Curve, flatness: float = 1.0) -> tuple[FloatArray, FloatArray]:
     """Distance to a curve and the position along it, both in mm.
 
     `flatness` above one makes the cross-section an ellipse, longer along `path.second`.
@@ -179,9 +180,7 @@ def ball_distance(grid: FineGrid, centre_mm: Vector, semi_axes_mm: Vector) -> Fl
     return np.asarray((radius - 1.0) * float(np.min(semi_axes_mm)), dtype=np.float32)
 
 
-def lattice_distance(
-    warped: tuple[FloatArray, FloatArray, FloatArray], pitch_mm: Vector
-) -> FloatArray:
+def lattice_distance(warped: tuple[FloatArray, FloatArray, FloatArray], pitch_mm: Vector) -> FloatArray:
     """Distance to the nearest wall of a brick lattice in warped coordinates."""
     nearest: FloatArray | None = None
     for coordinate, pitch in zip(warped, pitch_mm, strict=True):

@@ -1,4 +1,7 @@
-"""CT numbers of what surrounds bone. Ranges in HU at 120 kV (Bushberg, The Essential Physics of Medical Imaging)."""
+"""CT numbers of what surrounds bone.
+
+Ranges in HU at 120 kV (Bushberg et al., The Essential Physics of Medical Imaging).
+"""
 
 from __future__ import annotations
 

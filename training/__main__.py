@@ -9,6 +9,7 @@ from training import pool
 
 
 def main() -> None:
+    """Read the command line and run one command."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _generate_arguments(commands.add_parser("generate", help="simulate scenes into a cache folder"))
@@ -23,9 +24,7 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=20261)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--count", type=int, default=2600)
-    parser.set_defaults(
-        run=lambda o: pool.generate(o.cache / "scenes", o.seed, range(o.start, o.count))
-    )
+    parser.set_defaults(run=lambda o: pool.generate(o.cache / "scenes", o.seed, range(o.start, o.count)))
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:

@@ -39,6 +39,7 @@ class Checkpoint:
 
     @property
     def scenes(self) -> int:
+        """Size of the pool at the last step."""
         return int(self.plan["first_scenes"]) + self.step // int(self.plan["steps_per_scene"])
 
 
@@ -51,6 +52,7 @@ class Deployed(nn.Module):
         self.window_hu = window_hu
 
     def forward(self, hu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """HU in, three fractions out."""
         fractions = torch.sigmoid(self.network(scale_hu(hu, self.window_hu)))
         return fractions[:, 0:1], fractions[:, 1:2], fractions[:, 2:3]
 
@@ -69,7 +71,7 @@ def load(path: Path) -> Checkpoint:
 
 def fold(network: OccupancyNet) -> OccupancyNet:
     """A copy in which every BatchNorm is part of the convolution before it."""
-    folded = copy.deepcopy(network).eval()
+    folded: OccupancyNet = copy.deepcopy(network).eval()
     for module in list(folded.modules()):
         if isinstance(module, nn.Sequential) and len(module) == 3 and isinstance(module[1], nn.BatchNorm3d):
             module[0] = fuse_conv_bn_eval(module[0], module[1])
@@ -104,7 +106,7 @@ def _write_onnx(deployed: Deployed, path: Path) -> None:
         opset_version=OPSET,
         input_names=["hu"],
         output_names=list(OUTPUT_NAMES),
-        dynamic_axes={name: axes for name in ("hu", *OUTPUT_NAMES)},
+        dynamic_axes=dict.fromkeys(("hu", *OUTPUT_NAMES), axes),
         dynamo=False,
     )
     onnx.checker.check_model(onnx.load(str(path)))
@@ -135,7 +137,10 @@ def _describe(trained: Checkpoint, path: Path, version: str) -> dict[str, Any]:
         "tile": {"size": TILE_CELLS, "halo": HALO_CELLS, "multiple_of": MULTIPLE_OF},
         "outputs": {name: {"scale": 1} for name in OUTPUT_NAMES},
         "segments": [
-            {"label": "Skull base", "code": {"value": "31467002", "scheme": "SCT", "meaning": "Base of skull"}},
+            {
+                "label": "Skull base",
+                "code": {"value": "31467002", "scheme": "SCT", "meaning": "Base of skull"},
+            },
             {
                 "label": "Inferred thin bone",
                 "code": {

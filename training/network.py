@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -68,6 +67,7 @@ class OccupancyNet(nn.Module):
         self.head = nn.Conv3d(fine, 8 * len(OUTPUT_NAMES), 3, padding=1)
 
     def forward(self, scaled: Tensor) -> Tensor:
+        """Logits of a block of scaled HU."""
         fine = self.encode_fine(self.stem(space_to_depth(scaled)))
         middle = self.encode_middle(fine)
         coarse = self.encode_coarse(middle)

@@ -88,7 +88,7 @@ def _advance(learner: Learner, plan: Plan, scenes: Path) -> dict[str, float]:
     hu, truth = _batch(plan, learner.step, scenes)
     total, terms = loss(learner.network(scale_hu(hu, plan.network.window_hu)), truth, plan.weights)
     learner.optimiser.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     torch.nn.utils.clip_grad_norm_(learner.network.parameters(), 1.0)
     learner.optimiser.step()
     learner.step += 1
@@ -110,7 +110,9 @@ def _batch(plan: Plan, step: int, scenes: Path) -> tuple[Tensor, Truth]:
     random = np.random.default_rng((plan.seed, step, SAMPLE_STREAM, 0))
     count = plan.scenes(step)
     pool.wait_for(scenes, count)
-    samples = [_sample(plan, pool.read(scenes, int(random.integers(count))), random) for _ in range(plan.batch)]
+    samples = [
+        _sample(plan, pool.read(scenes, int(random.integers(count))), random) for _ in range(plan.batch)
+    ]
     hu, occupancy, marks = (np.stack(parts)[:, None] for parts in zip(*samples, strict=True))
     bits = torch.from_numpy(marks)
     truth = Truth(

@@ -29,7 +29,8 @@ SCANS_PER_SCENE = 3
 class Entry:
     """One scene, scanned several ways, on cells of 0.4 mm.
 
-    `hu` int16 (scan, slice, row, column); `occupancy` uint8 in 1/255; `marks` uint8, bit 0 sheet, bit 1 lumen.
+    `hu` int16 (scan, slice, row, column); `occupancy` uint8 in 1/255; `marks` uint8, bit 0 sheet,
+    bit 1 lumen.
     """
 
     hu: NDArray[np.int16]
@@ -84,6 +85,7 @@ def _scan(scene: Scene, random: np.random.Generator) -> NDArray[np.int16]:
 
 
 def entry_path(folder: Path, index: int) -> Path:
+    """File of one entry."""
     return folder / f"scene-{index:05d}.npz"
 
 
@@ -96,14 +98,13 @@ def write(folder: Path, index: int, entry: Entry) -> None:
 
 
 def read(folder: Path, index: int) -> Entry:
+    """Read an entry that `write` wrote."""
     with np.load(entry_path(folder, index)) as stored:
         arrays: dict[str, NDArray[Any]] = {name: stored[name] for name in ("hu", "occupancy", "marks")}
     return Entry(hu=arrays["hu"], occupancy=arrays["occupancy"], marks=arrays["marks"])
 
 
-def generate(
-    folder: Path, seed: int, indices: range, grid: FineGrid = TRAINING_GRID
-) -> None:
+def generate(folder: Path, seed: int, indices: range, grid: FineGrid = TRAINING_GRID) -> None:
     """Simulate the entries that are not there yet, in order."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in indices:

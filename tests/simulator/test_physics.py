@@ -29,7 +29,7 @@ def clean(fwhm_mm: float) -> ct.Acquisition:
 
 @pytest.mark.parametrize(
     ("thickness_mm", "brain_fat_hu", "air_fat_hu"),
-    [(0.13, 203, -226), (0.2, 323, -59), (0.25, 405, 56), (0.5, 769, 561), (1.0, 1177, 1129), (1.5, 1285, 1279)],
+    [(0.13, 203, -226), (0.2, 323, -59), (0.25, 405, 56), (0.5, 769, 561), (1.0, 1177, 1129)],
 )
 def test_plate_peaks_equal_the_table(thickness_mm: float, brain_fat_hu: float, air_fat_hu: float) -> None:
     normal = np.array([0.0, 1.0, 0.0])
@@ -103,7 +103,12 @@ def test_the_input_grid_lies_on_the_scene() -> None:
     distance = np.broadcast_to(shapes.linear(GRID, np.array([0.0, 0.0, 1.0]), MIDDLE), GRID.shape)
     bone = BONE_HU * shapes.inside_fraction(distance, GRID.step_mm)
     setting = ct.Acquisition(
-        fwhm_mm=0.6, overshoot=0.0, slice_thickness_mm=0.6, slice_step_mm=0.5, pixel_mm=0.45, noise_hu=0.0,
+        fwhm_mm=0.6,
+        overshoot=0.0,
+        slice_thickness_mm=0.6,
+        slice_step_mm=0.5,
+        pixel_mm=0.45,
+        noise_hu=0.0,
         phase=(0.2, 0.7, 0.4),
     )
     stored = ct.scan(bone, GRID.step_mm, setting, np.random.default_rng(0))
