@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def unavailable(reason: str) -> NoReturn:
-    """Skip the test with ``reason`` on a laptop; fail it where CI=true, so that nothing goes untested in silence."""
+    """Skip the test with ``reason`` on a laptop; fail it where CI=true: nothing goes untested in silence."""
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

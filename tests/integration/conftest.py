@@ -42,7 +42,7 @@ def orthanc(tmp_path: Path) -> Iterator[Callable[..., Orthanc]]:
 
 @pytest.fixture
 def storescp(tmp_path: Path) -> Iterator[Callable[..., tuple[Process, int, Path]]]:
-    """Starts DCMTK's storescp: ``process, port, folder = storescp("ARCHIVE", options)``; ``port`` if it must be that."""
+    """Starts DCMTK's storescp: ``process, port, folder = storescp("ARCHIVE", options)``."""
     started: list[Process] = []
 
     def start(

@@ -1,4 +1,4 @@
-"""The real peers of the integration tests: Orthanc, DCMTK's storescp, and the node itself, each a process of its own."""
+"""The real peers of the integration tests: Orthanc, DCMTK's storescp, and the node itself, as processes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def program(name: str, package: str) -> str:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.1) -> float:
-    """Wait for ``condition``; return how many seconds it took, or fail the test saying ``what`` did not happen."""
+    """Wait for ``condition``; return how many seconds it took, or fail saying ``what`` did not happen."""
     started = time.monotonic()
     while not condition():
         waited_s = time.monotonic() - started
@@ -133,7 +133,7 @@ class Orthanc:
     def start(
         cls, folder: Path, modalities: Mapping[str, tuple[str, int]], ae_title: str = "ORTHANC"
     ) -> Orthanc:
-        """Start one in ``folder``; ``modalities`` maps a name to the AE title and port of a peer on this host."""
+        """Start one in ``folder``; ``modalities`` maps names to AE title and port of peers on this host."""
         binary = program("Orthanc", "orthanc")
         if not _DICOMWEB.exists():
             unavailable(f"{_DICOMWEB} is missing: apt-get install orthanc-dicomweb, or make peers")
@@ -240,22 +240,12 @@ def http_status(url: str) -> int | None:
 def start_storescp(
     folder: Path, port: int, ae_title: str = "STORESCP", options: Sequence[str] = ()
 ) -> Process:
-    """Start DCMTK's storescp, which writes what it receives into ``folder``; other ``options`` go to it as they are."""
+    """Start DCMTK's storescp, which writes what it receives into ``folder``; ``options`` are its own."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.parent / f"{ae_title.lower()}.log"
     binary = program("storescp", "dcmtk")
-    command = [
-        binary,
-        "--verbose",
-        "--promiscuous",
-        "+xa",
-        "--aetitle",
-        ae_title,
-        "-od",
-        folder,
-        *options,
-        str(port),
-    ]
+    listen = ["--verbose", "--promiscuous", "+xa", "--aetitle", ae_title, "-od", str(folder)]
+    command = [binary, *listen, *options, str(port)]
     process = Process.start(ae_title, command, log)
     try:
         process.ready(lambda: listens(port), timeout_s=10)
@@ -266,7 +256,7 @@ def start_storescp(
 
 
 def sbnode_command() -> list[str]:
-    """How the command line of this environment is started: the installed script, else the same entry point."""
+    """How this environment's command line is started: the installed script, else its entry point."""
     script = Path(sys.executable).with_name("sbnode")
     return [str(script)] if script.exists() else [sys.executable, "-c", "from sbnode.cli import app; app()"]
 
@@ -281,7 +271,7 @@ class Node:
 
     @classmethod
     def configure(cls, folder: Path, **sections: Any) -> Node:
-        """Prepare a node in ``folder`` that anybody of the tests may send to, patient enough for a busy machine.
+        """Prepare a node in ``folder`` that every peer of the tests may send to.
 
         ``sections`` are merged over these settings, one level deep.
         """
@@ -323,7 +313,7 @@ class Node:
 
     def start(self, timeout_s: float = 120) -> None:
         """Start ``sbnode serve`` and wait until it says that it is ready."""
-        command = [*sbnode_command(), "serve", "--config", self.config]
+        command = [*sbnode_command(), "serve", "--config", str(self.config)]
         self.process = Process.start("sbnode", command, self.folder / "sbnode.log")
         self.process.ready(lambda: http_status(f"{self.status_url}/readyz") == 200, timeout_s)
 
