@@ -1,0 +1,127 @@
+"""When a study is complete. Pure: it is told the time with each event and never looks at a clock.
+
+Nothing in C-STORE says that a series is complete, so it is judged by evidence, in this order:
+
+1. ``count``: as many instances as the sender's archive says the series has.
+2. ``association_end``: every association that sent slices of the series has ended, the last one by A-RELEASE
+   (PS3.8 section 7.2), and the slices leave no gap.
+3. ``idle``: nothing came for a while. An abort or a broken connection is no evidence, so its series wait
+   for this.
+
+A study is complete when all its series are and nothing came for ``study_settle_s``. It is then forgotten: a
+late instance opens it again, and it completes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sbnode.config import Completion
+from sbnode.scp.continuity import Slice, is_continuous
+from sbnode.series import Instance, SeriesKey
+
+__all__ = ["CompletionTracker", "ExpectedCount", "Reason", "SeriesCompletion", "StudyCompletion"]
+
+Reason = Literal["count", "association_end", "idle"]
+ExpectedCount = Callable[[SeriesKey], int | None]
+"""Asks for the number of instances of a series; None when it isn't known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesCompletion:
+    """By which evidence a series is complete, and how many of its instances came since it was opened."""
+
+    key: SeriesKey
+    reason: Reason
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCompletion:
+    """A complete study and the series of it that were open."""
+
+    study_instance_uid: str
+    series: tuple[SeriesCompletion, ...]
+
+
+@dataclass(slots=True)
+class _OpenSeries:
+    last_received_s: float
+    instances: int = 0
+    slices: dict[str, Slice] = field(default_factory=dict)
+    senders: set[int] = field(default_factory=set)
+    """Associations that sent instances of it and have not ended."""
+    reason: Reason | None = None
+
+
+class CompletionTracker:
+    """Follows associations and the series that they send. For one thread.
+
+    Times are seconds of any one clock. Associations are numbered by the caller.
+    """
+
+    def __init__(self, settings: Completion, expected_count: ExpectedCount | None = None) -> None:
+        self._settings = settings
+        self._expected_count = expected_count
+        self._studies: dict[str, dict[SeriesKey, _OpenSeries]] = {}
+        self._sent: dict[int, set[SeriesKey]] = {}
+
+    def received(self, association: int, instance: Instance, now_s: float) -> None:
+        """Note a new instance; its series is open again."""
+        series = self._open(instance.key, now_s)
+        series.last_received_s = now_s
+        series.instances += 1
+        series.reason = None
+        series.senders.add(association)
+        series.slices[instance.sop_instance_uid] = Slice.of(instance)
+        self._sent.setdefault(association, set()).add(instance.key)
+
+    def stored(self, key: SeriesKey, instances: int, now_s: float) -> None:
+        """Note a series that was stored by an earlier process: it becomes complete by idle time."""
+        self._open(key, now_s).instances += instances
+
+    def ended(self, association: int, *, released: bool) -> None:
+        """Note the end of an association, by A-RELEASE or otherwise."""
+        for key in self._sent.pop(association, set()):
+            series = self._studies.get(key.study_instance_uid, {}).get(key)
+            if series is None:
+                continue
+            series.senders.discard(association)
+            if series.reason is None and not series.senders:
+                series.reason = self._evidence(key, series, released)
+
+    def complete(self, now_s: float) -> tuple[StudyCompletion, ...]:
+        """Return the studies that are complete at ``now_s`` and forget them."""
+        found = []
+        for study, open_series in list(self._studies.items()):
+            self._wait(open_series, now_s)
+            last_s = max(series.last_received_s for series in open_series.values())
+            completions = tuple(
+                SeriesCompletion(key, series.reason, series.instances)
+                for key, series in sorted(open_series.items())
+                if series.reason is not None
+            )
+            if len(completions) == len(open_series) and now_s - last_s >= self._settings.study_settle_s:
+                found.append(StudyCompletion(study, completions))
+                del self._studies[study]
+        return tuple(found)
+
+    def _open(self, key: SeriesKey, now_s: float) -> _OpenSeries:
+        study = self._studies.setdefault(key.study_instance_uid, {})
+        return study.setdefault(key, _OpenSeries(last_received_s=now_s))
+
+    def _evidence(self, key: SeriesKey, series: _OpenSeries, released: bool) -> Reason | None:
+        if self._expected_count is not None:
+            expected = self._expected_count(key)
+            if expected is not None:
+                # The archive knows better than the gaps: with fewer instances than it has, wait for the rest.
+                return "count" if series.instances >= expected else None
+        continuous = released and self._settings.association_end and is_continuous(series.slices.values())
+        return "association_end" if continuous else None
+
+    def _wait(self, open_series: dict[SeriesKey, _OpenSeries], now_s: float) -> None:
+        for series in open_series.values():
+            if series.reason is None and now_s - series.last_received_s >= self._settings.idle_s:
+                series.reason = "idle"

@@ -1,0 +1,197 @@
+"""What happens on each event of an association. The handlers of DIMSE requests return one status."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from io import BytesIO
+from typing import cast
+from weakref import WeakKeyDictionary
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+
+from sbnode.config import Config
+from sbnode.errors import NotUnderstood, ReceiveError, StorageFull, WrongSopClass
+from sbnode.log import fault, get_logger, short_hash
+from sbnode.scp.intake import Intake
+from sbnode.scp.observer import Observer
+from sbnode.scp.watch import CompletionWatch
+from sbnode.series import is_uid
+from sbnode.spool import Stored
+
+__all__ = ["Handlers", "Store"]
+
+Store = Callable[[str, str, str, str, bytes], Stored]
+"""``Spool.store``."""
+
+SUCCESS = 0x0000
+UNEXPECTED = 0xC0FF
+"""Error: Cannot Understand (PS3.4 table B.2-1), for a fault of the node itself; the sender keeps its copy."""
+
+# A-ASSOCIATE-RJ (PS3.8 table 9-21): rejected-permanent, by the service-user, for this reason.
+_CALLING_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x03)
+_CALLED_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x07)
+
+_MAX_WAITING_MESSAGES = 16
+"""No asynchronous operations are negotiated (PS3.7 D.3.3.3), so a peer waits for each answer."""
+
+
+class Handlers:
+    """The handlers of all associations of one Receiver. They run in the associations' threads."""
+
+    def __init__(self, config: Config, store: Store, watch: CompletionWatch, observer: Observer) -> None:
+        self._config = config
+        self._store = store
+        self._watch = watch
+        self._observer = observer
+        self._intake = Intake(config.receive.max_instance_bytes)
+        self._numbers: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
+        self._next_number = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def bindings(self) -> list[EventHandlerType]:
+        """Return each event with its handler, as ``AE.make_server`` takes them."""
+        return [
+            (evt.EVT_REQUESTED, self.on_requested),
+            (evt.EVT_ACCEPTED, self.on_accepted),
+            (evt.EVT_REJECTED, self.on_rejected),
+            (evt.EVT_RELEASED, self.on_released),
+            (evt.EVT_ABORTED, self.on_aborted),
+            (evt.EVT_CONN_CLOSE, self.on_closed),
+            (evt.EVT_PDU_RECV, self.on_pdu),
+            (evt.EVT_DIMSE_RECV, self.on_message),
+            (evt.EVT_C_ECHO, self.on_c_echo),
+            (evt.EVT_C_STORE, self.on_c_store),
+        ]
+
+    def on_requested(self, event: Event) -> None:
+        """Reject who isn't allowed to send, and who calls for another Application Entity (PS3.8 section
+        7.1.1).
+        """
+        request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
+        receive = self._config.receive
+        if receive.require_called_ae_title and request.called_ae_title.strip() != self._config.node.ae_title:
+            self._observer.association("rejected_called_ae_title", request.calling_ae_title)
+            _reject(event.assoc, _CALLED_AE_TITLE_NOT_RECOGNIZED)
+        elif request.calling_ae_title.strip() not in receive.calling_ae_titles:
+            self._observer.association("rejected_calling_ae_title", request.calling_ae_title)
+            _reject(event.assoc, _CALLING_AE_TITLE_NOT_RECOGNIZED)
+
+    def on_accepted(self, event: Event) -> None:
+        """Take note."""
+        self._observer.association("accepted", _calling_ae_title(event.assoc))
+
+    def on_rejected(self, event: Event) -> None:
+        """Take note: only the limit on associations is left to pynetdicom."""
+        get_logger().warning("association_limit_reached", limit=self._config.receive.max_associations)
+        self._observer.association("rejected_limit", _calling_ae_title(event.assoc))
+
+    def on_released(self, event: Event) -> None:
+        """A-RELEASE: the sender says that it is done (PS3.8 section 7.2)."""
+        self._watch.ended(self._number(event.assoc), released=True)
+        self._observer.association("released", _calling_ae_title(event.assoc))
+
+    def on_aborted(self, event: Event) -> None:
+        """A-ABORT or A-P-ABORT, by either side, or a broken connection (PS3.8 sections 7.3 and 7.4)."""
+        self._watch.ended(self._number(event.assoc), released=False)
+        self._observer.association("aborted", _calling_ae_title(event.assoc))
+
+    def on_closed(self, event: Event) -> None:
+        """The connection is closed: after a release, which was noted before, or without one."""
+        self._intake.forget(event.assoc)
+
+    def on_pdu(self, event: Event) -> None:
+        """Count the fragments of data sets as they come, and abort who sends more than memory is meant
+        for.
+        """
+        if not isinstance(event.pdu, P_DATA_TF):
+            return
+        fragments = (cast(bytes, item.data) for item in event.pdu.presentation_data_value_items)
+        # A fragment begins with a byte whose first bit tells commands from data sets (PS3.8 E.2).
+        data_bytes = sum(len(fragment) - 1 for fragment in fragments if not fragment[0] & 1)
+        association = event.assoc
+        within = self._intake.take(association, data_bytes)
+        if within and association.dimse.msg_queue.qsize() <= _MAX_WAITING_MESSAGES:
+            return
+        if not association.is_aborted:
+            get_logger().error("association_aborted", reason="more than receive.max_instance_bytes")
+            self._observer.oversized(_calling_ae_title(association))
+            association.abort()
+
+    def on_message(self, event: Event) -> None:
+        """Abort on a C-STORE request whose UID pynetdicom would leave without any answer."""
+        if not isinstance(event.message, C_STORE_RQ):
+            return
+        uid = event.message.command_set.get("AffectedSOPInstanceUID")
+        if not uid or len(uid) > 64:
+            get_logger().error("association_aborted", reason="a C-STORE request without a SOP Instance UID")
+            event.assoc.abort()
+
+    def on_c_echo(self, _: Event) -> int:
+        """Verification (PS3.7 section 9.1.5)."""
+        return SUCCESS
+
+    def on_c_store(self, event: Event) -> int:
+        """Store one instance; Success only once it is durable (PS3.7 section 9.1.1, PS3.4 annex B)."""
+        data_set = cast(BytesIO, cast(C_STORE, event.request).DataSet).getvalue()
+        status, new = self._status(event, data_set)
+        self._intake.give_back(event.assoc, len(data_set))
+        self._observer.answered(status, len(data_set), new)
+        return status
+
+    def _status(self, event: Event, data_set: bytes) -> tuple[int, bool]:
+        sop_instance_uid = str(cast(C_STORE, event.request).AffectedSOPInstanceUID)
+        try:
+            stored = self._stored(event, sop_instance_uid, data_set)
+        except ReceiveError as error:
+            status: int = error.dimse_status
+            _log_refusal(sop_instance_uid, status, error)
+        except OSError as error:
+            # The device failed: what a sender may try again is "Out of Resources".
+            status = StorageFull.dimse_status
+            _log_refusal(sop_instance_uid, status, error)
+        except Exception as error:
+            status = UNEXPECTED
+            _log_refusal(sop_instance_uid, status, error)
+        else:
+            if stored.new:
+                self._watch.received(self._number(event.assoc), stored.instance)
+            return SUCCESS, stored.new
+        return status, False
+
+    def _stored(self, event: Event, sop_instance_uid: str, data_set: bytes) -> Stored:
+        sop_class_uid = str(event.request.AffectedSOPClassUID)
+        if sop_class_uid != event.context.abstract_syntax:
+            raise WrongSopClass("the C-STORE request is of another SOP Class than its Presentation Context")
+        if not is_uid(sop_instance_uid):
+            raise NotUnderstood("the Affected SOP Instance UID is not a UID")
+        calling_ae_title = _calling_ae_title(event.assoc)
+        return self._store(
+            sop_class_uid, sop_instance_uid, event.context.transfer_syntax, calling_ae_title, data_set
+        )
+
+    def _number(self, association: Association) -> int:
+        with self._lock:
+            return self._numbers.setdefault(association, next(self._next_number))
+
+
+def _reject(association: Association, result_source_reason: tuple[int, int, int]) -> None:
+    association.acse.send_reject(*result_source_reason)
+    association.kill()
+
+
+def _calling_ae_title(association: Association) -> str:
+    return str(association.requestor.ae_title).strip()
+
+
+def _log_refusal(sop_instance_uid: str, status: int, error: Exception) -> None:
+    get_logger().error(
+        "instance_refused", instance=short_hash(sop_instance_uid), status=f"0x{status:04X}", **fault(error)
+    )

@@ -1,0 +1,50 @@
+"""What the Receiver tells whoever counts and audits."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from sbnode.scp.completion import SeriesCompletion
+
+__all__ = ["AssociationOutcome", "Observer", "Silent"]
+
+AssociationOutcome = Literal[
+    "accepted",
+    "released",
+    "aborted",
+    "rejected_calling_ae_title",
+    "rejected_called_ae_title",
+    "rejected_limit",
+]
+
+
+class Observer(Protocol):
+    """Is called from many threads; must return soon and not raise."""
+
+    def association(self, outcome: AssociationOutcome, calling_ae_title: str) -> None:
+        """An association was accepted, rejected, or ended."""
+
+    def answered(self, status: int, data_set_bytes: int, new: bool) -> None:
+        """A C-STORE request was answered with ``status``; ``new`` when it added an instance."""
+
+    def oversized(self, calling_ae_title: str) -> None:
+        """An association was aborted because it sent more than the limits on instance size allow."""
+
+    def completed(self, completion: SeriesCompletion) -> None:
+        """A series became complete."""
+
+
+class Silent:
+    """An Observer that takes note of nothing."""
+
+    def association(self, outcome: AssociationOutcome, calling_ae_title: str) -> None:
+        """Take no note."""
+
+    def answered(self, status: int, data_set_bytes: int, new: bool) -> None:
+        """Take no note."""
+
+    def oversized(self, calling_ae_title: str) -> None:
+        """Take no note."""
+
+    def completed(self, completion: SeriesCompletion) -> None:
+        """Take no note."""

@@ -1,0 +1,148 @@
+"""The DICOM Application Entity that receives: one port for plain connections, and one for TLS when
+configured.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from typing import cast
+
+from pynetdicom import AE, _config
+
+from sbnode.config import Config
+from sbnode.errors import ConfigError
+from sbnode.scp.completion import ExpectedCount
+from sbnode.scp.handlers import Handlers, Store
+from sbnode.scp.observer import Observer, Silent
+from sbnode.scp.presentation import presentation_contexts
+from sbnode.scp.tls import load_certificates, server_context
+from sbnode.scp.transport import AssociationServer
+from sbnode.scp.watch import CompletionWatch, OnStudyComplete
+from sbnode.series import SeriesKey
+from sbnode.spool import IMPLEMENTATION_CLASS_UID
+
+__all__ = ["Receiver"]
+
+_ARTIM_S = 30.0
+"""How long a connection may stay open without an A-ASSOCIATE-RQ (PS3.8 section 9.1.5)."""
+_POLL_S = 0.1
+
+
+class Receiver:
+    """Answers C-ECHO and C-STORE, and says which studies are complete.
+
+    Args:
+        config: the sections ``node`` and ``receive`` are used.
+        store: ``Spool.store``; it runs in the threads of the associations.
+        on_study_complete: called with a Study Instance UID and the series that became complete, from one
+            thread;
+            again whenever late instances completed. When it raises, it is called again after a while.
+        observer: counts and audits.
+        expected_count: asks an archive how many instances a series has.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        on_study_complete: OnStudyComplete,
+        observer: Observer | None = None,
+        expected_count: ExpectedCount | None = None,
+    ) -> None:
+        self._config = config
+        observer = observer or Silent()
+        self._watch = CompletionWatch(config.receive.completion, on_study_complete, observer, expected_count)
+        self._handlers = Handlers(config, store, self._watch, observer)
+        self._ae = _application_entity(config)
+        self._tls: ssl.SSLContext | None = None
+        self._servers: list[AssociationServer] = []
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports that are listened to: the plain one, then the one for TLS."""
+        return tuple(server.server_address[1] for server in self._servers)
+
+    def start(self, stored: Mapping[SeriesKey, int] | None = None) -> None:
+        """Open the ports. ``stored`` is ``Spool.stored()``: what an earlier process may have left
+        unprocessed.
+
+        Raises:
+            ConfigError: a port is in use, the address isn't ours, or a certificate can't be used.
+        """
+        node = self._config.node
+        # Written for each PDU and discarded, these records cost a tenth of the throughput; ours say what
+        # matters.
+        _config.LOG_HANDLER_LEVEL = "none"
+        try:
+            self._listen(node.port, None)
+            if node.tls is not None and node.tls_port is not None:
+                self._tls = server_context(node.tls)
+                self._listen(node.tls_port, self._tls)
+        except ConfigError:
+            self._close()
+            raise
+        self._watch.start(stored or {})
+        for server in self._servers:
+            thread = threading.Thread(
+                target=server.serve_forever, args=(_POLL_S,), name="association-server", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def reload_certificates(self) -> None:
+        """Read the TLS files again, for the associations to come.
+
+        Raises:
+            ConfigError: a file can't be used; the certificates of before stay.
+        """
+        if self._tls is not None and self._config.node.tls is not None:
+            load_certificates(self._tls, self._config.node.tls)
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Close the ports, let associations end within ``grace_s``, abort the others."""
+        if self._threads:
+            for server in self._servers:
+                server.shutdown()
+        deadline_s = time.monotonic() + grace_s
+        while self._ae.active_associations and time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
+        for association in self._ae.active_associations:
+            association.abort()
+        self._watch.stop()
+        self._servers, self._threads = [], []
+
+    def _listen(self, port: int, context: ssl.SSLContext | None) -> None:
+        host = self._config.node.host
+        try:
+            server = self._ae.make_server(
+                (host, port),
+                ssl_context=context,
+                evt_handlers=self._handlers.bindings(),
+                server_class=AssociationServer,
+            )
+        except OSError as error:
+            raise ConfigError(f"can't listen on {host} port {port}: {error.strerror}") from error
+        self._servers.append(cast(AssociationServer, server))
+
+    def _close(self) -> None:
+        for server in self._servers:
+            server.server_close()
+        self._servers = []
+
+
+def _application_entity(config: Config) -> AE:
+    receive = config.receive
+    entity = AE(ae_title=config.node.ae_title)
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = "SBNODE"
+    entity.supported_contexts = presentation_contexts()
+    entity.maximum_associations = receive.max_associations
+    entity.maximum_pdu_size = receive.max_pdu_bytes
+    entity.network_timeout = receive.network_timeout_s
+    entity.acse_timeout = min(_ARTIM_S, receive.network_timeout_s)
+    entity.dimse_timeout = receive.network_timeout_s
+    return entity

@@ -1,0 +1,135 @@
+"""TCP and TLS connections under the associations, where no peer can stop or starve the others.
+
+pynetdicom reads a PDU of whatever length the peer claims, waits for it without end, and shakes hands for
+TLS within its accept loop, so that one silent client stops the server. Here every PDU has a greatest length
+and a time, and the handshake happens with the first read, in the thread of the association.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import sys
+import time
+from collections.abc import Callable
+from socketserver import BaseServer
+from typing import Any, cast
+
+from pynetdicom.transport import ThreadedAssociationServer
+
+from sbnode.log import fault, get_logger
+
+__all__ = ["AssociationServer", "accept_tls_from"]
+
+_PDU_HEAD_BYTES = 6
+_CONTROL_PDU_BYTES = 1_000_000
+"""An A-ASSOCIATE-RQ with 128 contexts of 40 transfer syntaxes has half of this."""
+_PDV_HEAD_BYTES = 12
+"""Some peers count the PDV item headers out of the maximum length (PS3.8 D.1)."""
+_READ_BYTES = 65536
+
+
+class _PduStream:
+    """Serves the many small reads of pynetdicom from few large ones, and never reads beyond the end of a PDU.
+
+    So select() on the socket stays true: between two PDUs nothing is held back here.
+    """
+
+    def __init__(self, limit_bytes: int, timeout_s: float) -> None:
+        self._limit_bytes = limit_bytes
+        self._timeout_s = timeout_s
+        self._head = b""
+        self._rest_bytes = 0
+        self._deadline_s = 0.0
+        self._held = memoryview(b"")
+
+    def read(self, receive: Callable[[int], bytes], size: int) -> bytes:
+        """Return up to ``size`` bytes of the current PDU (PS3.8 section 9.3.1), taking more with ``receive``.
+
+        Raises:
+            OSError: the PDU is longer than allowed or took longer than allowed, or the connection broke. On
+                each of them pynetdicom gives the association up as aborted.
+        """
+        if not self._held:
+            if not self._rest_bytes:
+                return self._begin(receive(min(size, _PDU_HEAD_BYTES - len(self._head))))
+            if time.monotonic() > self._deadline_s:
+                raise TimeoutError("a PDU took too long")
+            chunk = receive(min(self._rest_bytes, _READ_BYTES))
+            self._rest_bytes = self._rest_bytes - len(chunk) if chunk else 0
+            self._held = memoryview(chunk)
+        piece, self._held = self._held[:size], self._held[size:]
+        return bytes(piece)
+
+    def _begin(self, received: bytes) -> bytes:
+        if not self._head:
+            self._deadline_s = time.monotonic() + self._timeout_s
+        self._head += received
+        if len(self._head) == _PDU_HEAD_BYTES:
+            self._rest_bytes = struct.unpack(">BBL", self._head)[2]
+            self._head = b""
+            if self._rest_bytes > self._limit_bytes:
+                raise OSError("a PDU is longer than the maximum length")
+        return received
+
+
+class _PduSocket(socket.socket):
+    pdus: _PduStream | None = None
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        return super().recv(bufsize) if self.pdus is None else self.pdus.read(super().recv, bufsize)
+
+
+class _PduTlsSocket(ssl.SSLSocket):
+    pdus: _PduStream | None = None
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        return super().recv(buflen) if self.pdus is None else self.pdus.read(super().recv, buflen)
+
+
+def accept_tls_from(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Make the sockets of ``context`` read PDU by PDU."""
+    context.sslsocket_class = _PduTlsSocket
+    return context
+
+
+class AssociationServer(ThreadedAssociationServer):
+    """Accepts connections and starts one association on each; made by
+    ``AE.make_server(server_class=...)``.
+    """
+
+    request_queue_size = 128
+    daemon_threads = True
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; never wait for what its peer sends."""
+        accepted, address = cast(socket.socket, self.socket).accept()
+        connection: _PduSocket | _PduTlsSocket = _PduSocket(fileno=accepted.detach())
+        try:
+            # Without it, the delayed acknowledgement of the peer holds up each answer for 40 ms (RFC 896).
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(self.ae.network_timeout)
+            if self.ssl_context is not None:
+                wrapped = self.ssl_context.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
+                connection = cast(_PduTlsSocket, wrapped)
+        except OSError:
+            connection.close()
+            raise
+        limit_bytes = max(_CONTROL_PDU_BYTES, self.ae.maximum_pdu_size + _PDV_HEAD_BYTES)
+        connection.pdus = _PduStream(limit_bytes, cast(float, self.ae.network_timeout))
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what went wrong with one connection; the others go on."""
+        error = sys.exc_info()[1]
+        if error is not None:
+            get_logger().error("connection_failed", **fault(error))
+
+    def shutdown(self) -> None:
+        """Stop accepting and close the port. Associations go on."""
+        # Not pynetdicom's own, which needs the server to be in a private list of the AE.
+        BaseServer.shutdown(self)
+        self.server_close()

@@ -1,0 +1,103 @@
+"""The one thread that knows which studies are on their way."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from sbnode.config import Completion
+from sbnode.log import fault, get_logger, short_hash
+from sbnode.scp.completion import CompletionTracker, ExpectedCount, SeriesCompletion, StudyCompletion
+from sbnode.scp.observer import Observer
+from sbnode.series import Instance, SeriesKey
+
+__all__ = ["CompletionWatch", "OnStudyComplete"]
+
+OnStudyComplete = Callable[[str, tuple[SeriesCompletion, ...]], None]
+
+_TICK_S = 0.2
+_NEXT_OFFER_S = 10.0
+
+
+class CompletionWatch:
+    """Hands what associations do to the tracker, and complete studies to ``on_study_complete``.
+
+    Associations only put notes into a queue, so the tracker needs no lock, and neither a slow question to
+    an archive nor a slow job queue ever holds up an answer to a sender.
+    """
+
+    def __init__(
+        self,
+        settings: Completion,
+        on_study_complete: OnStudyComplete,
+        observer: Observer,
+        expected_count: ExpectedCount | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tracker = CompletionTracker(settings, expected_count)
+        self._on_study_complete = on_study_complete
+        self._observer = observer
+        self._clock = clock
+        self._notes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._due: list[StudyCompletion] = []
+        self._next_offer_s = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="completion-watch", daemon=True)
+
+    def start(self, stored: Mapping[SeriesKey, int]) -> None:
+        """Begin with the series that an earlier process stored."""
+        now_s = self._clock()
+        for key, instances in stored.items():
+            self._tracker.stored(key, instances, now_s)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take in what was noted and end the thread. Studies that are not complete yet stay in the spool."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def received(self, association: int, instance: Instance) -> None:
+        """Note a new instance."""
+        now_s = self._clock()
+        self._notes.put(lambda: self._tracker.received(association, instance, now_s))
+
+    def ended(self, association: int, *, released: bool) -> None:
+        """Note the end of an association; a second note of the same end changes nothing."""
+        self._notes.put(lambda: self._tracker.ended(association, released=released))
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._take_notes()
+            now_s = self._clock()
+            for study in self._tracker.complete(now_s):
+                for completion in study.series:
+                    self._observer.completed(completion)
+                self._due.append(study)
+                self._next_offer_s = now_s
+            if now_s >= self._next_offer_s:
+                self._offer()
+            self._stopping.wait(_TICK_S)
+
+    def _take_notes(self) -> None:
+        while True:
+            try:
+                self._notes.get_nowait()()
+            except queue.Empty:
+                return
+
+    def _offer(self) -> None:
+        due, self._due = self._due, []
+        for study in due:
+            try:
+                self._on_study_complete(study.study_instance_uid, study.series)
+            except Exception as error:
+                # The job boundary. What was acknowledged must become a job: offered again until the queue
+                # takes it.
+                get_logger().error(
+                    "study_not_queued", study=short_hash(study.study_instance_uid), **fault(error)
+                )
+                self._due.append(study)
+                self._next_offer_s = self._clock() + _NEXT_OFFER_S
