@@ -1,8 +1,8 @@
 """How far a surface lies from the bone's edge in the CT itself.
 
-The CT's edge near a vertex is where the HU along the vertex normal pass the middle between the local bone inside
-and the local tissue outside: the local half-maximum, which needs no fixed threshold. Nothing here uses sbnode: the
-slices are read with pydicom, and the mesh is the STL as the archive holds it.
+The CT's edge near a vertex is where the HU along the vertex normal pass the middle between the local bone
+inside and the local tissue outside: the local half-maximum, which needs no fixed threshold. Nothing here uses
+sbnode: the slices are read with pydicom, and the mesh is the STL as the archive holds it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ STEP_MM = 0.05
 NOISE_HU = 50.0
 """A wave of the profile that is lower than this is not a maximum or minimum of its own."""
 CONTRAST_HU = 150.0
-"""Inside and outside must differ by this much. Where they do not, the CT shows no edge: on the faces where the
-region ends inside bone, and on bone too thin for the scan."""
+"""Inside and outside must differ by this much. Where they do not, the CT shows no edge: on the faces where
+the region ends inside bone, and on bone too thin for the scan."""
 
 
 @dataclass(frozen=True)
 class CtSlices:
-    """Parallel CT slices that are not tilted, sorted along their normal: HU (slice, row, column) and the geometry."""
+    """Untilted CT slices, sorted along their normal: HU (slice, row, column) and the geometry."""
 
     hu: Array
     origin_mm: Array
@@ -93,9 +93,9 @@ def edge_distance(mesh: trimesh.Trimesh, ct: CtSlices, vertices: int = 8_000, se
 
 
 def _half_maximum_mm(profile: Array, along_mm: Array) -> float:
-    """Where a profile from inside to outside falls through a local half-maximum, nearest to 0; NaN without one.
+    """Where a profile, from inside to outside, falls through a half-maximum nearest to 0; NaN without one.
 
-    Each fall from a local maximum to the next local minimum by CONTRAST_HU is an edge, and its half is its own.
+    Each fall from a local maximum to the next minimum by CONTRAST_HU is an edge with a middle of its own.
     """
     turns = _turning_points(profile)
     crossings_mm = [
@@ -110,7 +110,7 @@ def _half_maximum_mm(profile: Array, along_mm: Array) -> float:
 
 
 def _turning_points(profile: Array) -> list[int]:
-    """Indices of the profile's local maxima and minima in turn, its ends included; smaller waves are noise."""
+    """Indices of the profile's local maxima and minima in turn, ends included; small waves are noise."""
     turns, best, rising = [0], 0, None
     for index in range(1, len(profile)):
         step = profile[index] - profile[best]

@@ -343,8 +343,12 @@ class Node:
         return {name: float(value) for name, value in samples}
 
     def peak_memory_bytes(self) -> int:
-        """The most memory that the running process has held (VmHWM of Linux)."""
+        """The most memory that each of the node's running processes has held (VmHWM of Linux), summed."""
         assert self.process is not None
-        status = Path(f"/proc/{self.process.popen.pid}/status").read_text()
-        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+        family, wanted = [], [self.process.popen.pid]
+        while wanted:
+            family.append(pid := wanted.pop())
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                wanted.extend(int(child) for child in children.read_text().split())
+        status = [Path(f"/proc/{pid}/status").read_text() for pid in family]
+        return sum(1024 * int(one.split("VmHWM:")[1].split()[0]) for one in status if "VmHWM:" in one)
