@@ -1,4 +1,4 @@
-"""The main job with real peers: Orthanc routes a head CT to the node, SEG and STL come back into its study."""
+"""The main job with real peers: Orthanc routes a head CT to the node, SEG and STL return into its study."""
 
 from __future__ import annotations
 

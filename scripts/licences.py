@@ -1,0 +1,76 @@
+"""Write the table of what the node stands on and under which licences: licences.py OUTPUT.
+
+Reads the names from the lock file and the licences from the metadata of what is installed; fails when one is
+missing, unknown, or of a licence that would bind the node itself.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+LOCK = Path(__file__).resolve().parent.parent / "requirements" / "cpu.txt"
+# What packages call their licence without saying it in SPDX, and what it is.
+SPDX = {
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache 2.0": "Apache-2.0",
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "BSD": "BSD-3-Clause",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Python Software Foundation License": "PSF-2.0",
+    "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only",
+}
+PERMISSIVE = {
+    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-CMU", "PSF-2.0", "Zlib",
+}  # fmt: skip
+# Used as unchanged libraries that their owner can replace, which is all that the LGPL asks for.
+LIBRARIES = {"LGPL-3.0-only"}
+HEAD = """\
+# Licences
+
+sbnode itself is under Apache-2.0. These are the packages that it runs on, from the lock file; the table is made
+by `make licences` from what is installed. Packages under the LGPL are imported as unchanged libraries: whoever
+runs the node can replace them. Nothing here is under the GPL or the AGPL. The other builds of ONNX Runtime are
+under the same licence as `onnxruntime`; the CUDA libraries that `EXTRA=gpu` adds are under NVIDIA's own.
+
+| package | licence |
+|---|---|
+"""
+
+
+def licence(name: str) -> str:
+    """Return the SPDX expression of an installed package."""
+    facts = metadata(name)
+    if expression := facts.get("License-Expression"):
+        return str(expression)
+    classifiers = [c.split(" :: ")[-1] for c in facts.get_all("Classifier", []) if c.startswith("License ::")]
+    said = (facts.get("License") or "").strip()
+    for candidate in [*classifiers, said]:
+        if candidate in SPDX or candidate in PERMISSIVE:
+            return SPDX.get(candidate, candidate)
+    raise SystemExit(f"{name}: unknown licence {classifiers or said[:80]!r}")
+
+
+def main(output: Path) -> None:
+    """Write the table to ``output``."""
+    rows = []
+    for name in re.findall(
+        r"^([a-z0-9-]+)==\S+(?! ; sys_platform == 'win32')", LOCK.read_text(), re.MULTILINE
+    ):
+        try:
+            expression = licence(name)
+        except PackageNotFoundError:
+            continue
+        parts = set(re.findall(r"[A-Za-z0-9.-]+", expression)) - {"AND", "OR", "WITH"}
+        if not parts <= PERMISSIVE | LIBRARIES:
+            raise SystemExit(f"{name}: {expression} is not permissive")
+        rows.append(f"| {name} | {expression} |\n")
+    output.write_text(HEAD + "".join(rows))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
