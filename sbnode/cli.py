@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -23,12 +23,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from sbnode import __version__
 from sbnode.config import Config, load_config
 from sbnode.errors import ConfigError, ModelError, SbnodeError, SeriesError
 
 if TYPE_CHECKING:
+    from sbnode.jobs.client import Item, JobClient
     from sbnode.pipeline import Outcome
     from sbnode.series import Series
 
@@ -163,6 +165,160 @@ def run(
         study = _scan(folder, series)
         outcome, written = _process(study, settings, out, fine)
         _summary(outcome, written, len(study) - 1)
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    no_worker: Annotated[
+        bool,
+        typer.Option("--no-worker", help="Receive only; start [bold]sbnode work[/bold] yourself."),
+    ] = False,
+) -> None:
+    """Run the node: receive studies, process them, send the results.
+
+    Answers C-ECHO and C-STORE on node.port and HTTP on status.port (/metrics, /healthz, /readyz). SIGTERM
+    ends it in order; what is unfinished goes on at the next start.
+
+    Example: [cyan]sbnode serve --config config.yaml[/cyan]
+    """
+    with _exit_codes():
+        settings = _prepare(config)
+        from sbnode import service
+
+        service.serve(settings, config, with_worker=not no_worker)
+
+
+@app.command()
+def work(
+    config: ConfigOption = None,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+    adopt: Annotated[str | None, typer.Option("--adopt", hidden=True)] = None,
+) -> None:
+    """Run a worker alone: it takes studies from the queue, processes them and sends the results.
+
+    [bold]sbnode serve[/bold] runs one itself. Another one needs another queue.worker in its configuration and
+    the same spool.
+    """
+    with _exit_codes():
+        settings = _prepare(config)
+        from sbnode import service
+
+        if adopt is not None:
+            service.adopt(settings, adopt)
+        else:
+            service.work(settings, config, supervised=supervised)
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Look at everything that the node needs: configuration, models, spool, ports, destinations.
+
+    Example: [cyan]sbnode check --config config.yaml[/cyan]
+    """
+    with _exit_codes():
+        settings = load_config(config)
+        from sbnode import log, service
+
+        log.configure(settings.log)
+        _out.print("[green]ok   [/green] configuration is valid")
+        codes = [ExitCode.DONE]
+        for item in service.check(settings):
+            mark = "[green]ok   [/green]" if item.fault is None else "[red]fault[/red]"
+            _out.print(f"{mark} {escape(item.name)}", highlight=False)
+            if item.fault is not None:
+                _out.print(f"      {escape(item.fault)}", highlight=False, soft_wrap=True)
+                codes.append(ExitCode.CONFIGURATION if item.is_configuration else ExitCode.FAILED)
+        # A fault of the configuration is the one to mend first.
+        worst = ExitCode.CONFIGURATION if ExitCode.CONFIGURATION in codes else max(codes)
+        if worst is not ExitCode.DONE:
+            raise typer.Exit(worst)
+
+
+@jobs_app.command("list")
+def jobs_list(
+    config: ConfigOption = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 30,
+    dead: Annotated[bool, typer.Option("--dead", help="Only dead letters and rejected studies.")] = False,
+) -> None:
+    """List studies, jobs and deliveries, newest first."""
+    with _exit_codes(), _queue(config) as queue:
+        items = [item for item in queue.items() if not dead or item.state in ("dead letter", "rejected")]
+        _print_items(items[:limit])
+
+
+@jobs_app.command("show")
+def jobs_show(
+    id: Annotated[str, typer.Argument(help="Id of a study, job or delivery, or the beginning of one.")],
+    config: ConfigOption = None,
+) -> None:
+    """Show one study or job with everything that belongs to it."""
+    with _exit_codes(), _queue(config) as queue:
+        items = queue.find(id)
+        if not items:
+            raise SbnodeError(f"the queue knows no study, job or delivery whose id begins with {id}")
+        _print_items(items)
+
+
+@jobs_app.command("retry")
+def jobs_retry(
+    id: Annotated[str, typer.Argument(help="Id of a study, job or delivery, or the beginning of one.")],
+    config: ConfigOption = None,
+) -> None:
+    """Start dead letters again: of one delivery, or all of a study or job."""
+    with _exit_codes(), _queue(config) as queue:
+        started = queue.retry(id)
+        if not started:
+            raise SbnodeError(f"nothing whose id begins with {id} is or has a dead letter")
+        for name in started:
+            _out.print(f"queued again: {name}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _queue(config: Path | None) -> Iterator[JobClient]:
+    settings = load_config(config)
+    from sbnode import log
+    from sbnode.jobs.client import JobClient
+    from sbnode.spool import Spool
+
+    log.configure(settings.log)
+    client = JobClient(settings, Spool(settings.spool.path, settings.spool.min_free_bytes))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _print_items(items: Sequence[Item]) -> None:
+    kinds = {"study": "study", "process": "job", "deliver": "delivery"}
+    colours = {"done": "green", "running": "cyan", "dead letter": "red", "rejected": "yellow"}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("created", "kind", "id", "state", "reason"):
+        table.add_column(heading, no_wrap=heading != "reason", overflow="fold")
+    for item in items:
+        table.add_row(
+            item.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            kinds[item.kind],
+            item.id,
+            Text(item.state, style=colours.get(item.state, "")),
+            Text(item.reason),
+        )
+    _out.print(table)
+
+
+def _prepare(config: Path | None) -> Config:
+    """Load the configuration, set up the logs and the folder through which processes share their counters."""
+    from sbnode import log
+
+    settings = load_config(config)
+    log.configure(settings.log)
+    folder = settings.spool.path.resolve() / "metrics"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"spool.path: {settings.spool.path} can't be made ({error.strerror})") from error
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    return settings
 
 
 def _scan(folder: Path, wanted: str | None) -> list[Series]:

@@ -104,6 +104,8 @@ class _LibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         facts: dict[str, str] = {"library": record.name, "where": f"{record.module}:{record.lineno}"}
         if record.exc_info and record.exc_info[0] is not None:
+            if issubclass(record.exc_info[0], SbnodeError):
+                return  # ours: whoever raised it has logged it
             facts["error"] = record.exc_info[0].__name__
         if record.name.split(".")[0] in _TRUSTED_LIBRARIES:
             facts["message"] = record.getMessage()

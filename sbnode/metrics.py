@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -33,6 +34,7 @@ __all__ = [
     "ModelFacts",
     "NodeState",
     "QueueState",
+    "forget_dead_processes",
     "registry",
 ]
 
@@ -97,14 +99,14 @@ class NodeState(Collector):
     free_bytes: Callable[[], int]
     queues: Callable[[], Mapping[str, QueueState]]
     worker_alive: Callable[[], bool]
-    models: Iterable[ModelFacts] = field(default=())
+    models: Callable[[], Iterable[ModelFacts]]
 
     def collect(self) -> Iterator[Metric]:
         """Yield one family per state."""
         yield _gauge("sbnode_build_info", "Version of sbnode", {(__version__,): 1}, ["version"])
         yield _gauge("sbnode_disk_free_bytes", "Free space in the spool", {(): self.free_bytes()})
         yield _gauge("sbnode_worker_up", "Whether the supervised worker runs", {(): self.worker_alive()})
-        models: _Values = {(model.name, model.version, model.sha256): 1.0 for model in self.models}
+        models: _Values = {(model.name, model.version, model.sha256): 1.0 for model in self.models()}
         yield _gauge("sbnode_model_info", "Models in use", models, ["name", "version", "sha256"])
         queues = self.queues()
         depth: _Values = {(name,): float(queue.depth) for name, queue in queues.items()}
@@ -124,6 +126,25 @@ def registry(state: NodeState | None = None) -> CollectorRegistry:
     if state is not None:
         collectors.register(state)
     return collectors
+
+
+def forget_dead_processes() -> None:
+    """Remove the counters of processes that have ended; like any restart, that sets their sum back."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for path in Path(folder).glob("*.db") if folder else ():
+        process_id = path.stem.rpartition("_")[2]
+        if process_id.isdecimal() and not _lives(int(process_id)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _gauge(

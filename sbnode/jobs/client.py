@@ -29,7 +29,6 @@ _STATES = {
     "CANCELLED": "cancelled",
 }
 _OPEN = ["ENQUEUED", "DELAYED", "PENDING"]
-_DEAD = ["ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ class JobClient:
             self._client = DBOSClient(
                 system_database_url=url,
                 serializer=DBOSPortableJSONSerializer(),
-                application_name="sbnode",
+                application_name=queues.APPLICATION,
             )
         except Exception as error:
             # SQLAlchemy, its drivers and DBOS have no common error for a database that can't be used.
@@ -95,6 +94,11 @@ class JobClient:
             ages.setdefault(item.queue_name or "none", []).append((now_ms - (item.created_at or now_ms)) /
             1000)
         return {name: QueueState(len(found), max(found, default=0.0)) for name, found in ages.items()}
+
+    def executors(self) -> set[str]:
+        """Return the names of the workers that have work in hand."""
+        items = self._client.list_workflows(status="PENDING", load_input=False, load_output=False)
+        return {item.executor_id for item in items if item.executor_id}
 
     def items(self, limit: int | None = None) -> list[Item]:
         """Return what the queue holds and held, newest first."""

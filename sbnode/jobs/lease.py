@@ -70,16 +70,6 @@ def live_workers(spool: Path) -> dict[str, tuple[ModelFacts, ...]]:
     return found
 
 
-def dead_workers(spool: Path) -> tuple[str, ...]:
-    """Return the names under which somebody once worked and nobody does now."""
-    names = []
-    for path in sorted((spool / _FOLDER).glob("*.lock")):
-        with path.open("rb") as file:
-            if _lock(file.fileno()):
-                names.append(path.stem)
-    return tuple(names)
-
-
 def _lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

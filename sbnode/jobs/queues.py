@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sbnode.config import Config
 
-__all__ = ["INFERENCE", "STUDY", "WORKFLOWS_VERSION", "database_url", "delivery", "names"]
+__all__ = ["APPLICATION", "INFERENCE", "STUDY", "WORKFLOWS_VERSION", "database_url", "delivery", "names"]
 
 WORKFLOWS_VERSION = "1"
 """Raised only when the order of a workflow's steps changes: waiting work is done by its own version alone."""
+APPLICATION = "sbnode"
 STUDY = "study"
 INFERENCE = "inference"
 

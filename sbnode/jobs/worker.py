@@ -1,10 +1,7 @@
 """The worker's side of the queue: workflows over the steps, run by DBOS.
 
-Five rules that DBOS asks for are kept here. A worker's executor id is its configured name, so that no two run
-the same work. The application version is set by hand, since by default it is a hash of the source and work
-that waits would be invisible after an upgrade. Arguments and results are JSON. Waiting is a durable sleep, so
-that a restart neither shortens nor repeats it. What is drawn by chance is drawn from the workflow's name, so
-that a replay draws the same.
+Waiting is a durable sleep, so that a restart neither shortens nor repeats it. What is drawn by chance is
+drawn from the workflow's name, so that a replay draws the same.
 """
 
 from __future__ import annotations
@@ -14,14 +11,15 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import DBOS, SetWorkflowID
 
 from sbnode.config import Config, Queue
 from sbnode.errors import SbnodeError
 from sbnode.jobs import queues
+from sbnode.jobs.executor import executor_config
 from sbnode.jobs.steps import Outcome, Steps, retry_delay_s
 
-__all__ = ["DeadLetter", "Worker", "adopt"]
+__all__ = ["DeadLetter", "Worker"]
 
 CRASHES_OF_A_JOB = 2
 """A job that was running when the worker died is tried again this often; then it is a dead letter."""
@@ -44,7 +42,7 @@ class Worker:
     def __init__(self, config: Config, steps: Steps) -> None:
         self._config = config
         self._steps = steps
-        DBOS(config=_dbos_config(config, config.queue.worker))
+        DBOS(config=executor_config(config, config.queue.worker))
         _register(steps, config.queue)
 
     def start(self) -> None:
@@ -70,27 +68,6 @@ class Worker:
             time.sleep(0.05)
         time.sleep(_SETTLE_S)
         return self._steps.running == 0
-
-
-def adopt(config: Config, name: str) -> None:
-    """Give back to the queues what the dead worker ``name`` was doing; its attempts stay counted."""
-    DBOS(config=_dbos_config(config, name))
-    DBOS.listen_queues([])
-    DBOS.launch()
-    time.sleep(_SETTLE_S)
-    DBOS.destroy()
-
-
-def _dbos_config(config: Config, executor: str) -> DBOSConfig:
-    return DBOSConfig(
-        name="sbnode",
-        system_database_url=queues.database_url(config),
-        executor_id=executor,
-        application_version=queues.WORKFLOWS_VERSION,
-        serializer=DBOSPortableJSONSerializer(),
-        log_level="WARNING",
-        enable_otlp=False,
-    )
 
 
 def _register(steps: Steps, law: Queue) -> None:

@@ -1,0 +1,85 @@
+"""Looking at everything that the node needs before it is needed."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from sbnode.config import Config
+from sbnode.errors import ConfigError, SbnodeError
+from sbnode.jobs.client import JobClient
+from sbnode.scu.echo import echo
+from sbnode.service.process import open_spool
+
+__all__ = ["Check", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; ``fault`` says what is wrong and what to do, or is None."""
+
+    name: str
+    fault: str | None
+    is_configuration: bool = True
+    """Whether a fault is one of this node's configuration; the other kind is a destination that is down."""
+
+
+def check(config: Config) -> Iterator[Check]:
+    """Look at everything that `serve` needs, one thing after the other."""
+    yield Check("models open", _fault_of(lambda: _open_models(config)))
+    yield Check("spool is writable", _fault_of(lambda: _write_to_spool(config)))
+    yield Check("queue opens", _fault_of(lambda: JobClient(config, open_spool(config)).close()))
+    ports = [("node.port", config.node.host, config.node.port)]
+    if config.node.tls_port is not None:
+        ports.append(("node.tls_port", config.node.host, config.node.tls_port))
+    ports.append(("status.port", config.status.host, config.status.port))
+    for name, host, port in ports:
+        yield Check(f"{name} {port} is free", _fault_of(partial(_bind, name, host, port)))
+    allowed = config.receive.calling_ae_titles
+    nobody = "receive.calling_ae_titles is empty, so nobody may send; name the AE titles of your senders"
+    yield Check(f"{len(allowed)} AE titles may send", None if allowed else nobody)
+    for destination in config.destinations:
+        calling = destination.calling_ae_title or config.node.ae_title
+        fault = _fault_of(partial(echo, destination, calling))
+        yield Check(f"destination '{destination.name}' answers C-ECHO", fault, is_configuration=False)
+
+
+def _fault_of(attempt: Callable[[], None]) -> str | None:
+    try:
+        attempt()
+    except SbnodeError as error:
+        return str(error)
+    return None
+
+
+def _open_models(config: Config) -> None:
+    from sbnode import pipeline
+
+    pipeline.Models.open(config)
+
+
+def _write_to_spool(config: Config) -> None:
+    spool = open_spool(config)
+    try:
+        with tempfile.TemporaryFile(dir=spool.path) as file:
+            file.write(b"sbnode")
+    except OSError as error:
+        raise ConfigError(f"spool.path: {spool.path} can't be written ({error.strerror})") from error
+    free = spool.free_bytes()
+    if free < config.spool.min_free_bytes:
+        raise ConfigError(
+            f"spool.min_free_bytes: {spool.path} has {free / 1e9:.1f} GB free, less than the "
+            f"{config.spool.min_free_bytes / 1e9:.1f} GB that must stay free; every instance would be refused"
+        )
+
+
+def _bind(key: str, host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{key}: {host}:{port} can't be used ({error.strerror}); is a node running already?"
+        ) from error

@@ -1,0 +1,118 @@
+"""The receiving process: C-STORE in, studies into the queue, and what an operator's tools ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sbnode import log, metrics
+from sbnode.config import Config
+from sbnode.jobs.client import JobClient
+from sbnode.jobs.lease import live_workers
+from sbnode.scp.completion import SeriesCompletion
+from sbnode.scp.observer import AssociationOutcome
+from sbnode.scp.server import Receiver
+from sbnode.service.process import open_spool, stop_signal
+from sbnode.service.supervisor import Supervisor
+from sbnode.spool import Spool
+from sbnode.status import StatusServer
+
+__all__ = ["serve"]
+
+
+def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> None:
+    """Run the receiving process until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: a port, the spool, the queue or a model can't be used.
+    """
+    stop = stop_signal()
+    metrics.forget_dead_processes()
+    spool = open_spool(config)
+    queue = JobClient(config, spool)
+    supervisor = Supervisor(config_file, stop) if with_worker else None
+    receiver = Receiver(config, spool.store, _queue_study(spool, queue), ReceiverCounter())
+    status = _status_server(config, spool, queue, supervisor)
+    logger = log.get_logger()
+    try:
+        receiver.start(spool.stored())
+        status.start()
+        if supervisor is not None:
+            supervisor.start()
+        logger.info("serving", port=config.node.port, status_port=config.status.port, worker=with_worker)
+        stop.wait()
+        logger.info("stopping")
+    finally:
+        receiver.stop()
+        if supervisor is not None:
+            supervisor.stop()
+        status.stop()
+        queue.close()
+    if supervisor is not None and supervisor.fault is not None:
+        raise supervisor.fault
+    logger.info("stopped")
+
+
+class ReceiverCounter:
+    """Counts what the receiver tells."""
+
+    def association(self, outcome: AssociationOutcome, calling_ae_title: str) -> None:
+        metrics.ASSOCIATIONS.labels(outcome).inc()
+        if outcome.startswith("rejected"):
+            log.get_logger().warning("association_rejected", outcome=outcome)
+
+    def answered(self, status: int, data_set_bytes: int, new: bool) -> None:
+        metrics.INSTANCES.labels(f"0x{status:04X}").inc()
+        if new:
+            metrics.RECEIVED_BYTES.inc(data_set_bytes)
+        if status != 0:
+            log.get_logger().warning("instance_refused", status=f"0x{status:04X}")
+
+    def oversized(self, calling_ae_title: str) -> None:
+        metrics.ASSOCIATIONS.labels("oversized").inc()
+        log.get_logger().warning("association_aborted", reason="above receive.max_instance_bytes")
+
+    def completed(self, completion: SeriesCompletion) -> None:
+        metrics.SERIES_COMPLETED.labels(completion.reason).inc()
+        log.get_logger().info(
+            "series_complete",
+            series=log.short_hash(completion.key.series_instance_uid),
+            reason=completion.reason,
+            instances=completion.instances,
+        )
+
+
+def _queue_study(spool: Spool, queue: JobClient) -> Callable[[str, tuple[SeriesCompletion, ...]], None]:
+    def on_study_complete(study_instance_uid: str, _: tuple[SeriesCompletion, ...]) -> None:
+        study = spool.series(study_instance_uid)
+        if study:
+            name = queue.submit(study)
+            instances = sum(len(series.instances) for series in study)
+            log.get_logger().info("study_queued", study=name, series=len(study), instances=instances)
+
+    return on_study_complete
+
+
+def _status_server(
+    config: Config, spool: Spool, queue: JobClient, supervisor: Supervisor | None
+) -> StatusServer:
+    def models() -> tuple[metrics.ModelFacts, ...]:
+        return tuple({facts for worker in live_workers(spool.path).values() for facts in worker})
+
+    def checks() -> dict[str, str | None]:
+        full = spool.free_bytes() < config.spool.min_free_bytes
+        found: dict[str, str | None] = {
+            "dicom": None,
+            "spool": "free space is below spool.min_free_bytes" if full else None,
+        }
+        if supervisor is not None:
+            found["worker"] = None if live_workers(spool.path) else "no worker is ready"
+        return found
+
+    state = metrics.NodeState(
+        free_bytes=spool.free_bytes,
+        queues=queue.queues,
+        worker_alive=lambda: bool(live_workers(spool.path)),
+        models=models,
+    )
+    return StatusServer(config.status, metrics.registry(state), checks)

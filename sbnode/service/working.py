@@ -1,0 +1,89 @@
+"""The worker process: takes work from the queues until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from threading import Event, Thread
+
+from sbnode import log, metrics
+from sbnode.config import Config
+from sbnode.errors import ConfigError
+from sbnode.jobs.client import JobClient
+from sbnode.jobs.lease import Lease
+from sbnode.service.process import DRAIN_S, node_command, open_spool, stop_signal
+
+__all__ = ["adopt", "work"]
+
+PREDECESSOR_S = DRAIN_S + 10
+"""A supervised worker waits this long for one that outlived its parent."""
+ADOPTION_S = 15.0
+
+
+def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
+    """Run the worker process until SIGTERM, SIGINT or, when supervised, the end of standard input.
+
+    Does not return: the threads of deliveries that wait for their next attempt would hold the process for
+    minutes, and what they wait for stands in the database.
+
+    Raises:
+        ConfigError: another worker has this name, or the spool or the queue can't be used.
+        ModelError: a model can't be used.
+    """
+    # The models and DBOS are heavy; the receiving process does without them.
+    from sbnode import pipeline
+    from sbnode.jobs.steps import Steps
+    from sbnode.jobs.worker import Worker
+
+    stop = stop_signal()
+    if supervised:
+        Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
+    spool = open_spool(config)
+    lease = Lease(spool.path, config.queue.worker, wait_s=PREDECESSOR_S if supervised else 0)
+    models = pipeline.Models.open(config)
+    queue = JobClient(config, spool)
+    worker = Worker(config, Steps(config, spool, models))
+    worker.start()
+    facts = [
+        metrics.ModelFacts(model.description.name, model.description.version, model.description.sha256)
+        for model in (models.occupancy, models.region)
+    ]
+    lease.announce(facts)
+    logger = log.get_logger()
+    logger.info("working", worker=config.queue.worker)
+    while not stop.wait(ADOPTION_S):
+        _adopt_dead(config, config_file, queue)
+    drained = worker.drain(DRAIN_S)
+    logger.info("worker_stopped", worker=config.queue.worker, drained=drained)
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def adopt(config: Config, name: str) -> None:
+    """Give the work of the dead worker ``name`` back to the queues. Call it in a process of its own."""
+    from sbnode.jobs.executor import adopt as adopt_executor
+
+    adopt_executor(config, name)
+
+
+def _adopt_dead(config: Config, config_file: Path | None, queue: JobClient) -> None:
+    """Hold the name of each dead worker that left work while a short process gives that work back."""
+    for name in sorted(queue.executors() - {config.queue.worker}):
+        try:
+            lease = Lease(config.spool.path, name)
+        except ConfigError:
+            continue  # it lives
+        try:
+            finished = subprocess.run(
+                node_command(config_file, "work", "--adopt", name), stdin=subprocess.DEVNULL, check=False
+            )
+        finally:
+            lease.close()
+        log.get_logger().warning("worker_adopted", worker=name, code=finished.returncode)
+
+
+def _wait_for_parent(stop: Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
