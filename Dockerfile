@@ -21,8 +21,11 @@ LABEL org.opencontainers.image.title="sbnode" \
 COPY --from=build /opt/sbnode/ /opt/sbnode/
 COPY models/ /opt/sbnode/models/
 COPY config.yaml /etc/sbnode/config.yaml
-# The spool is the only place that is written to, so the root file system may be read-only.
-RUN install -d -o 10001 -g 10001 -m 0750 /var/spool/sbnode
+# The spool is the only place that is written to, so the root file system may be read-only. Relative paths of the
+# configuration are taken from its folder: the links lead them to the volume and to the models of the image.
+RUN install -d -o 10001 -g 10001 -m 0750 /var/spool/sbnode \
+    && ln -s /var/spool/sbnode /etc/sbnode/spool \
+    && ln -s /opt/sbnode/models /etc/sbnode/models
 ENV PATH=/opt/sbnode/venv/bin:$PATH \
     HOME=/tmp \
     TMPDIR=/tmp \

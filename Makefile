@@ -17,7 +17,7 @@ TRAINING ?= $(filter 1 true,$(CI))
 
 INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PACKAGES := sbnode simulator demo training benchmarks tests
+PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
 .PHONY: help install demo test check format lock licences accuracy train peers clean
 
