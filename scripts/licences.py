@@ -24,16 +24,27 @@ SPDX = {
     "Python Software Foundation License": "PSF-2.0",
     "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only",
 }
-PERMISSIVE = set("0BSD Apache-2.0 BSD-2-Clause BSD-3-Clause CC0-1.0 ISC MIT MIT-CMU PSF-2.0 Zlib".split())
+PERMISSIVE = {
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-CMU",
+    "PSF-2.0",
+    "Zlib",
+}
 # Used as unchanged libraries that their owner can replace, which is all that the LGPL asks for.
 LIBRARIES = {"LGPL-3.0-only"}
 HEAD = """\
 # Licences
 
 sbnode itself is under Apache-2.0. These are the packages that it runs on, from the lock file; `make licences`
-makes the table from what is installed. Packages under the LGPL are imported as unchanged libraries: whoever runs
-the node can replace them. Nothing here is under the GPL or the AGPL. The other builds of ONNX Runtime have the
-same licence as `onnxruntime`; the CUDA libraries that `EXTRA=gpu` adds are under NVIDIA's own.
+makes the table from what is installed. Packages under the LGPL are imported as unchanged libraries: whoever
+runs the node can replace them. Nothing here is under the GPL or the AGPL. The other builds of ONNX Runtime
+are licensed like `onnxruntime`; the CUDA libraries that `EXTRA=gpu` adds are under NVIDIA's own terms.
 
 | package | licence |
 |---|---|
