@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     UID,
     AllTransferSyntaxes,
     CTImageStorage,
@@ -12,6 +14,9 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
     LegacyConvertedEnhancedCTImageStorage,
 )
 from pynetdicom.presentation import PresentationContext, build_context
@@ -29,6 +34,7 @@ _UNCOMPRESSED = (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 )
+_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
 
 
 def decodable_transfer_syntaxes() -> tuple[UID, ...]:
@@ -45,7 +51,7 @@ def decodable_transfer_syntaxes() -> tuple[UID, ...]:
 def _rank(syntax: UID) -> int:
     if syntax in _UNCOMPRESSED:
         return _UNCOMPRESSED.index(syntax)
-    return len(_UNCOMPRESSED) + ("Lossless" not in syntax.name)
+    return len(_UNCOMPRESSED) + (syntax in _LOSSY)
 
 
 def presentation_contexts() -> list[PresentationContext]:
