@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from io import BytesIO
 from typing import cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -38,6 +38,8 @@ UNEXPECTED = 0xC0FF
 # A-ASSOCIATE-RJ (PS3.8 table 9-21): rejected-permanent, by the service-user, for this reason.
 _CALLING_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x03)
 _CALLED_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x07)
+# Rejected-transient, by the service-provider: local-limit-exceeded.
+_LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 
 _MAX_WAITING_MESSAGES = 16
 """No asynchronous operations are negotiated (PS3.7 D.3.3.3), so a peer waits for each answer."""
@@ -54,6 +56,7 @@ class Handlers:
         self._intake = Intake(config.receive.max_instance_bytes)
         self._numbers: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
         self._next_number = itertools.count(1)
+        self._associations: WeakSet[Association] = WeakSet()
         self._lock = threading.Lock()
 
     def bindings(self) -> list[EventHandlerType]:
@@ -61,7 +64,6 @@ class Handlers:
         return [
             (evt.EVT_REQUESTED, self.on_requested),
             (evt.EVT_ACCEPTED, self.on_accepted),
-            (evt.EVT_REJECTED, self.on_rejected),
             (evt.EVT_RELEASED, self.on_released),
             (evt.EVT_ABORTED, self.on_aborted),
             (evt.EVT_CONN_CLOSE, self.on_closed),
@@ -83,15 +85,14 @@ class Handlers:
         elif request.calling_ae_title.strip() not in receive.calling_ae_titles:
             self._observer.association("rejected_calling_ae_title", request.calling_ae_title)
             _reject(event.assoc, _CALLING_AE_TITLE_NOT_RECOGNIZED)
+        elif not self._has_place(event.assoc):
+            get_logger().warning("association_limit_reached", limit=receive.max_associations)
+            self._observer.association("rejected_limit", request.calling_ae_title)
+            _reject(event.assoc, _LOCAL_LIMIT_EXCEEDED)
 
     def on_accepted(self, event: Event) -> None:
         """Take note."""
         self._observer.association("accepted", _calling_ae_title(event.assoc))
-
-    def on_rejected(self, event: Event) -> None:
-        """Take note: only the limit on associations is left to pynetdicom."""
-        get_logger().warning("association_limit_reached", limit=self._config.receive.max_associations)
-        self._observer.association("rejected_limit", _calling_ae_title(event.assoc))
 
     def on_released(self, event: Event) -> None:
         """A-RELEASE: the sender says that it is done (PS3.8 section 7.2)."""
@@ -106,6 +107,10 @@ class Handlers:
     def on_closed(self, event: Event) -> None:
         """The connection is closed: after a release, which was noted before, or without one."""
         self._intake.forget(event.assoc)
+        if event.assoc.requestor.primitive is None:
+            # Closed before any request, as probes do. Without this note, the thread that waits for the
+            # request would stay until the ARTIM timer ends.
+            event.assoc.dul.to_user_queue.put(cast(A_ASSOCIATE, None))
 
     def on_pdu(self, event: Event) -> None:
         """Count the fragments of data sets as they come, and abort who sends more than memory is meant
@@ -178,6 +183,15 @@ class Handlers:
         return self._store(
             sop_class_uid, sop_instance_uid, event.context.transfer_syntax, calling_ae_title, data_set
         )
+
+    def _has_place(self, association: Association) -> bool:
+        """Count in an association unless there are ``max_associations``; silent connections take no place."""
+        with self._lock:
+            active = sum(1 for other in self._associations if other.is_alive())
+            if active >= self._config.receive.max_associations:
+                return False
+            self._associations.add(association)
+            return True
 
     def _number(self, association: Association) -> int:
         with self._lock:

@@ -32,7 +32,8 @@ class Intake:
     def give_back(self, association: Hashable, stored_bytes: int) -> None:
         """Count off a data set that was stored or refused."""
         with self._lock:
-            self._held_bytes[association] -= stored_bytes
+            if association in self._held_bytes:
+                self._held_bytes[association] -= stored_bytes
 
     def forget(self, association: Hashable) -> None:
         """Count off all that a closed association held."""

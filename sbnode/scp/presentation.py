@@ -34,7 +34,9 @@ _UNCOMPRESSED = (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 )
-_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
+_LOSSY = (JPEGBaseline8Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
+_NOT_FOR_CT = (JPEGExtended12Bit,)
+"""The chosen plugins decode only 8 of its 12 bits, and CT has more than 8."""
 
 
 def decodable_transfer_syntaxes() -> tuple[UID, ...]:
@@ -61,6 +63,8 @@ def presentation_contexts() -> list[PresentationContext]:
 
 
 def _is_decodable(syntax: UID) -> bool:
+    if syntax in _NOT_FOR_CT:
+        return False
     try:
         return bool(get_decoder(syntax).is_available)
     except NotImplementedError:  # video and the like: pydicom has no decoder at all

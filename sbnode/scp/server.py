@@ -4,6 +4,7 @@ configured.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from pynetdicom import AE, _config
+from pynetdicom.association import Association
 
 from sbnode.config import Config
 from sbnode.errors import ConfigError
@@ -28,7 +30,9 @@ __all__ = ["Receiver"]
 
 _ARTIM_S = 30.0
 """How long a connection may stay open without an A-ASSOCIATE-RQ (PS3.8 section 9.1.5)."""
-_POLL_S = 0.1
+_MAX_SILENT_CONNECTIONS = 100
+"""Probes, and clients that said nothing yet: each has two threads for up to ``_ARTIM_S``."""
+_POLL_S = 0.2
 
 
 class Receiver:
@@ -111,7 +115,7 @@ class Receiver:
         while self._ae.active_associations and time.monotonic() < deadline_s:
             time.sleep(_POLL_S)
         for association in self._ae.active_associations:
-            association.abort()
+            _end(association)
         self._watch.stop()
         self._servers, self._threads = [], []
 
@@ -134,13 +138,22 @@ class Receiver:
         self._servers = []
 
 
+def _end(association: Association) -> None:
+    if association.is_established:
+        association.abort()
+    elif association.dul.socket is not None and association.dul.socket.socket is not None:
+        # Without a request there is nothing to abort (PS3.8 table 9-10, state 2): close the connection.
+        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+
+
 def _application_entity(config: Config) -> AE:
     receive = config.receive
     entity = AE(ae_title=config.node.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = "SBNODE"
     entity.supported_contexts = presentation_contexts()
-    entity.maximum_associations = receive.max_associations
+    # Connections without an association are counted here too; the associations themselves, in the handlers.
+    entity.maximum_associations = receive.max_associations + _MAX_SILENT_CONNECTIONS
     entity.maximum_pdu_size = receive.max_pdu_bytes
     entity.network_timeout = receive.network_timeout_s
     entity.acse_timeout = min(_ARTIM_S, receive.network_timeout_s)

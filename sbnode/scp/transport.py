@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from socketserver import BaseServer
 from typing import Any, cast
 
@@ -77,12 +78,21 @@ class _PduStream:
 class _PduSocket(socket.socket):
     pdus: _PduStream | None = None
 
+    def shutdown(self, how: int, /) -> None:
+        # pynetdicom closes only what it could shut down, and a probe's connection is gone by then.
+        with suppress(OSError):
+            super().shutdown(how)
+
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         return super().recv(bufsize) if self.pdus is None else self.pdus.read(super().recv, bufsize)
 
 
 class _PduTlsSocket(ssl.SSLSocket):
     pdus: _PduStream | None = None
+
+    def shutdown(self, how: int) -> None:
+        with suppress(OSError):
+            super().shutdown(how)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         return super().recv(buflen) if self.pdus is None else self.pdus.read(super().recv, buflen)
@@ -121,6 +131,10 @@ class AssociationServer(ThreadedAssociationServer):
         limit_bytes = max(_CONTROL_PDU_BYTES, self.ae.maximum_pdu_size + _PDV_HEAD_BYTES)
         connection.pdus = _PduStream(limit_bytes, cast(float, self.ae.network_timeout))
         return connection, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Close a connection at once while so many are open that hold no association yet."""
+        return len(self.active_associations) < self.ae.maximum_associations
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what went wrong with one connection; the others go on."""
