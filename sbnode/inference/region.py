@@ -1,0 +1,232 @@
+"""Where the skull base is: a coarse network that sees the whole scan at once.
+
+The scan is brought into patient axes on cells of 3 mm, whatever its slice order, tilt or spacing, and only the amount
+of bone and of body in each cell reaches the network. It answers how likely the bone near a cell is skull base.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from sbnode.config import Execution
+from sbnode.errors import ModelError
+from sbnode.inference.geometry import Grid, SliceStack
+from sbnode.inference.model import ModelDescription, open_session, read_model_description
+from sbnode.inference.volume import Volume
+
+__all__ = ["BODY_HU", "BONE_HU", "CELL_MM", "RegionMap", "RegionModel"]
+
+Field = NDArray[np.float32]
+
+CELL_MM = 3.0
+"""Side of the cells that the network was trained on."""
+BONE_HU = (150.0, 850.0)
+"""First channel: HU clipped to this window, 0..1, averaged over the cell."""
+BODY_HU = (-1000.0, 0.0)
+"""Second channel: likewise."""
+MULTIPLE_OF = 16
+"""The network halves its grid four times."""
+BONE_CELL = 0.08
+"""A cell with this much of the first channel holds some bone."""
+MARGIN_MM = 15.0
+"""The network sees the bone and this much around it."""
+LEAST_BONE_ML = 6.0
+"""A scan with less skull-base bone than this shows no skull base. A whole one holds 60-200 mL of it; mistakes of the
+network on chests, limbs and vaults stay far below."""
+LEAST_CONFIDENCE = 0.75
+"""Below this mean probability over the bone that it calls skull base, the network is guessing."""
+LEAST_PART = 0.15
+"""A separate part of the region smaller than this share of the largest is a mistake, not a second skull base."""
+REACH_CELLS = 3
+"""Parts of the region count as one when bone joins them within this many cells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionMap:
+    """Where the skull base is, on a coarse grid along the patient axes.
+
+    ``grid`` has the axes (up, back, left). ``inside`` is float32, shape ``grid.shape``: how likely bone near the cell
+    is skull base, 0..1; away from bone it means nothing. ``bone_ml`` is the amount of skull-base bone, ``confidence``
+    the mean probability over it, 0..1, and ``found`` whether there is a skull base at all.
+    """
+
+    grid: Grid
+    inside: Field
+    bone_ml: float
+    confidence: float
+    found: bool
+
+    def sample(self, grid: Grid) -> Field:
+        """Return ``inside`` on another grid by trilinear interpolation, float32, shape ``grid.shape``; 0 beyond it."""
+        matrix = self.grid.axes @ grid.axes.T * (grid.spacing_mm / self.grid.spacing_mm)
+        offset = self.grid.to_index(grid.origin_mm)
+        sampled = np.empty(grid.shape, np.float32)
+
+        def fill(first: int, last: int) -> None:
+            ndimage.affine_transform(
+                self.inside,
+                matrix,
+                offset + matrix[:, 0] * first,
+                output=sampled[first:last],
+                output_shape=sampled[first:last].shape,
+                order=1,
+                mode="constant",
+                prefilter=False,
+            )
+
+        with ThreadPoolExecutor() as pool:
+            for task in [pool.submit(fill, k, min(k + 32, grid.shape[0])) for k in range(0, grid.shape[0], 32)]:
+                task.result()
+        return sampled
+
+
+@dataclass(frozen=True)
+class RegionModel:
+    """The region network."""
+
+    description: ModelDescription
+    session: onnxruntime.InferenceSession
+
+    @classmethod
+    def open(cls, folder: Path, execution: Execution) -> RegionModel:
+        """Open the model in ``folder``.
+
+        Raises:
+            ModelError: a file is missing or altered, or the network is made for other cells.
+        """
+        description = read_model_description(folder)
+        if description.input.spacing_mm != CELL_MM:
+            raise ModelError(
+                f"{folder}: the region network is made for cells of {description.input.spacing_mm} mm, not {CELL_MM}"
+            )
+        return cls(description, open_session(folder / "model.onnx", execution))
+
+    def locate(self, volume: Volume) -> RegionMap:
+        """Find the skull base in ``volume``."""
+        grid, channels = coarse_channels(volume.hu, volume.stack)
+        grid, channels = _crop_to_bone(grid, channels)
+        padding = [(0, 0)] + [(0, -size % MULTIPLE_OF) for size in grid.shape]
+        (answer,) = self.session.run(None, {self.description.input.name: np.pad(channels, padding)[None]})
+        inside = np.asarray(answer)[0, 0, : grid.shape[0], : grid.shape[1], : grid.shape[2]]
+        return _judged(grid, np.ascontiguousarray(inside, np.float32), channels[0])
+
+
+def coarse_channels(hu: NDArray[np.int16], stack: SliceStack) -> tuple[Grid, Field]:
+    """Average a scan over cells along the patient axes.
+
+    Args:
+        hu: Hounsfield units, shape ``stack.shape``.
+        stack: where the slices lie.
+
+    Returns:
+        The grid of the cells, axes (up, back, left), and the two channels, float32 (2, *grid.shape), 0 outside the scan.
+    """
+    blocks = (
+        _block_size(float(np.median(np.diff(stack.positions_mm)))),
+        _block_size(stack.row_spacing_mm),
+        _block_size(stack.column_spacing_mm),
+    )
+    means = np.stack([_block_means(hu, window, blocks) for window in (BONE_HU, BODY_HU)])
+    grid = _patient_grid(stack)
+    channels = np.zeros((2, *grid.shape), np.float32)
+    row, column = np.meshgrid(np.arange(grid.shape[1]), np.arange(grid.shape[2]), indexing="ij")
+    for k in range(grid.shape[0]):
+        points = grid.to_patient(np.stack([np.full_like(row, k), row, column], axis=-1).astype(np.float64))
+        wanted, seen = _source_indices(points, stack)
+        # The mean of a block of n stands in its middle, at voxel (n - 1) / 2.
+        coordinates = [(wanted[..., a] - (n - 1) / 2) / n for a, n in enumerate(blocks)]
+        for channel, mean in zip(channels, means, strict=True):
+            channel[k] = ndimage.map_coordinates(mean, coordinates, order=1, mode="nearest") * seen
+    return grid, channels
+
+
+def _block_size(spacing_mm: float) -> int:
+    return max(1, round(CELL_MM / spacing_mm))
+
+
+def _block_means(hu: NDArray[np.int16], window_hu: tuple[float, float], blocks: tuple[int, int, int]) -> Field:
+    """Clip to the window, scale to 0..1 and average blocks of voxels; a cut block at the end counts what it holds."""
+    low, high = window_hu
+    means: list[Field] = []
+    starts = [np.arange(0, size, n) for size, n in zip(hu.shape, blocks, strict=True)]
+    sizes = [np.diff(np.append(s, n)).astype(np.float32) for s, n in zip(starts, hu.shape, strict=True)]
+    for first, size in zip(starts[0], sizes[0], strict=True):
+        part = hu[first : first + int(size)].astype(np.float32)
+        scaled = np.clip((part - low) / (high - low), 0, 1).sum(axis=0) / size
+        sums = np.add.reduceat(np.add.reduceat(scaled, starts[1], axis=0), starts[2], axis=1)
+        means.append(sums / sizes[1][:, None] / sizes[2][None, :])
+    return np.stack(means)
+
+
+def _patient_grid(stack: SliceStack) -> Grid:
+    """The cells along the patient axes that hold the whole stack."""
+    ends = np.array([[k, r, c] for k in (0, 1) for r in (0, 1) for c in (0, 1)], np.float64)
+    corners = stack.to_patient(ends * (np.array(stack.shape) - 1))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    sizes = np.ceil((high - low) / CELL_MM).astype(int) + 1
+    return Grid(
+        origin_mm=low,
+        axes=np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]),
+        spacing_mm=CELL_MM,
+        shape=(int(sizes[2]), int(sizes[1]), int(sizes[0])),
+    )
+
+
+def _source_indices(points_mm: NDArray[np.float64], stack: SliceStack) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Fractional (slice, row, column) of patient points, and whether the scan shows them (to half a cell)."""
+    positions = stack.positions_mm
+    along = points_mm @ stack.normal
+    index = np.arange(len(positions))
+    slices = np.interp(along, positions, index)
+    origin = np.stack([np.interp(slices, index, stack.origins_mm[:, axis]) for axis in range(3)], axis=-1)
+    rows = (points_mm - origin) @ stack.column_direction / stack.row_spacing_mm
+    columns = (points_mm - origin) @ stack.row_direction / stack.column_spacing_mm
+    slack = CELL_MM / 2
+    seen = (along >= positions[0] - slack) & (along <= positions[-1] + slack)
+    for indices, count, spacing in (
+        (rows, stack.rows, stack.row_spacing_mm),
+        (columns, stack.columns, stack.column_spacing_mm),
+    ):
+        seen &= (indices * spacing >= -slack) & ((indices - count + 1) * spacing <= slack)
+    return np.stack([slices, rows, columns], axis=-1), seen
+
+
+def _crop_to_bone(grid: Grid, channels: Field) -> tuple[Grid, Field]:
+    """Leave away the empty space around all bone, so that a wide field of view looks like a narrow one."""
+    bone = np.argwhere(channels[0] > BONE_CELL)
+    if not len(bone):
+        return grid, channels
+    margin = round(MARGIN_MM / CELL_MM)
+    low = np.maximum(bone.min(axis=0) - margin, 0)
+    high = np.minimum(bone.max(axis=0) + margin + 1, grid.shape)
+    part = channels[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    size = high - low
+    shape = (int(size[0]), int(size[1]), int(size[2]))
+    origin = grid.to_patient(low.astype(np.float64))
+    return Grid(origin_mm=origin, axes=grid.axes, spacing_mm=CELL_MM, shape=shape), part
+
+
+def _judged(grid: Grid, inside: Field, bone: Field) -> RegionMap:
+    """Drop stray parts of the region and decide whether what is left is a skull base."""
+    core = (inside > 0.5) & (bone > BONE_CELL)
+    joined = ndimage.binary_dilation(core, iterations=REACH_CELLS)
+    parts, count = ndimage.label(joined)
+    amounts = np.bincount(parts.ravel(), weights=(bone * core).ravel(), minlength=count + 1)
+    amounts[0] = 0
+    kept = amounts >= max(LEAST_PART * amounts.max(initial=0), 1e-6)
+    # Cells without bone near them belong to no part; they keep their value and bear on nothing.
+    stray = (parts > 0) & ~kept[parts]
+    inside = np.where(stray, np.float32(0), inside)
+    weights = bone * (core & ~stray)
+    amount = float(weights.sum())
+    bone_ml = amount * CELL_MM**3 / 1000
+    confidence = float((weights * inside).sum() / amount) if amount else 0.0
+    found = bone_ml >= LEAST_BONE_ML and confidence >= LEAST_CONFIDENCE
+    return RegionMap(grid=grid, inside=inside, bone_ml=bone_ml, confidence=confidence, found=found)
