@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -21,6 +22,7 @@ __all__ = [
     "Node",
     "Queue",
     "Receive",
+    "Region",
     "ResultObject",
     "Results",
     "Selection",
@@ -36,6 +38,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 ResultObject = Literal["seg", "stl"]
 Region = Literal["skull_base", "all_bone"]
+
+_S = TypeVar("_S", bound=BaseModel)
 
 _MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -247,11 +251,27 @@ def load_config(path: Path | None) -> Config:
     try:
         return _resolve(Config.model_validate(content or {}), path.resolve().parent)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_nearest(e['loc'])}" for e in error.errors())
         raise ConfigError(f"{path}: " + "; ".join(faults)) from error
 
 
-def _resolve(section: BaseModel, folder: Path) -> "Config":
+def _nearest(location: tuple[int | str, ...]) -> str:
+    """Return a hint at the key of the same section that is most like the last one of ``location``, if any."""
+    section: object = Config
+    for part in location[:-1]:
+        if isinstance(part, str) and isinstance(section, type) and issubclass(section, BaseModel):
+            found = section.model_fields.get(part)
+            annotation = found.annotation if found else None
+            section = next((a for a in (annotation, *get_args(annotation)) if isinstance(a, type)), None)
+            if section is tuple:
+                section = get_args(annotation)[0]
+    if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        return ""
+    near = get_close_matches(str(location[-1]), section.model_fields, n=1)
+    return f" (did you mean '{near[0]}'?)" if near and near[0] != location[-1] else ""
+
+
+def _resolve(section: _S, folder: Path) -> _S:
     """Return the section with every relative path put under ``folder``."""
     changed: dict[str, object] = {}
     for name in type(section).model_fields:
@@ -262,4 +282,4 @@ def _resolve(section: BaseModel, folder: Path) -> "Config":
             changed[name] = folder / value
         elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
             changed[name] = tuple(_resolve(item, folder) for item in value)
-    return section.model_copy(update=changed)  # type: ignore[return-value]
+    return section.model_copy(update=changed)

@@ -17,6 +17,8 @@
     └── DeliveryError          a result did not reach a destination
         ├── DestinationUnavailable     may be retried
         └── DestinationRefused         permanent for this object at this destination
+
+Messages say what, where and what to do, and hold no patient data.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from sbnode.inference.selection import Choice, choose
 from sbnode.inference.threshold import adaptive_threshold
 from sbnode.inference.volume import Volume, read_volume
 from sbnode.results import encapsulated, fine, preview, segmentation, stl, surface
-from sbnode.results.identity import ModelIdentity
+from sbnode.results.identity import Derivation, ModelIdentity
 from sbnode.results.report import LeftOut, Report
 from sbnode.series import Series
 
@@ -158,20 +158,18 @@ def run(
     with clock.stage("read") as tell:
         volume = read_volume(choice.chosen, config.selection, tell)
     bone = _find_bone(volume, models, config, clock)
-    with clock.stage("segmentation"):
-        seg = segmentation.build(bone, volume, models.identity, key, config.results, made_at, region=config.region)
-        seg.save_as(folder / "seg.dcm", enforce_file_format=True)
-    with clock.stage("surface"):
-        mesh = surface.extract(bone)
-        stl_bytes = stl.to_bytes(mesh)
-        (folder / "surface.stl").write_bytes(stl_bytes)
-        document = encapsulated.build(stl_bytes, volume, models.identity, key, config.results, made_at)
-        document.save_as(folder / "stl.dcm", enforce_file_format=True)
-    with clock.stage("preview"):
-        preview.render(bone, volume).save(folder / "preview.png")
+    derivation = Derivation(
+        job_key=key,
+        model=models.identity,
+        region=config.region,
+        threshold=config.threshold,
+        settings=config.results,
+        made_at=made_at,
+    )
+    _describe(bone, volume, derivation, folder, clock)
     if with_fine:
         with clock.stage("fine"):
-            fine.write_nrrd(bone, folder / "bone.seg.nrrd")
+            fine.write_nrrd(bone, folder / "bone.seg.nrrd", config.region)
     report = _report(choice, volume, bone, models, config, clock.seconds, key)
     (folder / "result.json").write_text(report.to_json(), encoding="utf-8")
     return Outcome(folder=folder, report=report)
@@ -198,6 +196,21 @@ def _find_bone(volume: Volume, models: Models, config: Config, clock: _Clock) ->
     with clock.stage("threshold"):
         bone = adaptive_threshold(occupancy, config.threshold)
         return bone if inside is None else bone.within(inside)
+
+
+def _describe(bone: Bone, volume: Volume, derivation: Derivation, folder: Path, clock: _Clock) -> None:
+    """Write the result objects of ``bone`` into ``folder``."""
+    with clock.stage("segmentation"):
+        seg = segmentation.build(bone, volume, derivation)
+        seg.save_as(folder / "seg.dcm", enforce_file_format=True)
+    with clock.stage("surface"):
+        stl_bytes = stl.to_bytes(surface.extract(bone))
+        (folder / "surface.stl").write_bytes(stl_bytes)
+    with clock.stage("preview"):
+        preview.render(bone, volume, derivation.region).save(folder / "preview.png")
+        icon = preview.icon(bone, derivation.region)
+        document = encapsulated.build(stl_bytes, volume, derivation, icon)
+        document.save_as(folder / "stl.dcm", enforce_file_format=True)
 
 
 def _bone_points(volume: Volume) -> NDArray[np.float64]:

@@ -105,8 +105,7 @@ def instance_of(dataset: Dataset, path: Path) -> Instance:
         ValueError: a UID is missing or is no UID.
     """
     sop_class_uid, sop_instance_uid, study_uid, series_uid = (
-        _uid(dataset, keyword)
-        for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+        _uid(dataset, keyword) for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
     )
     spacing, orientation, position, thickness = _plane(dataset)
     return Instance(
@@ -142,10 +141,7 @@ def _plane(dataset: Dataset) -> tuple[tuple[float, ...], ...]:
             for macro in ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence"):
                 sources.extend(list(item.get(macro) or [])[:1])
     keywords = ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness")
-    return tuple(
-        next((found for source in sources if (found := _floats(source, keyword))), ())
-        for keyword in keywords
-    )
+    return tuple(next((found for source in sources if (found := _floats(source, keyword))), ()) for keyword in keywords)
 
 
 def _uid(dataset: Dataset, keyword: str) -> str:

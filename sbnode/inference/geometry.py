@@ -50,9 +50,7 @@ class SliceStack:
     def to_patient(self, indices: Points) -> Points:
         """Map (slice, row, column) indices, shape (..., 3), to patient mm; slice indices may be fractional."""
         index = np.arange(len(self.origins_mm))
-        origin = np.stack(
-            [np.interp(indices[..., 0], index, self.origins_mm[:, axis]) for axis in range(3)], axis=-1
-        )
+        origin = np.stack([np.interp(indices[..., 0], index, self.origins_mm[:, axis]) for axis in range(3)], axis=-1)
         return (
             origin
             + indices[..., 1, None] * self.row_spacing_mm * self.column_direction

@@ -186,7 +186,9 @@ class OccupancyModel:
             ModelError: the spacing of ``box`` isn't the model's.
         """
         if not np.isclose(box.spacing_mm, self.description.input.spacing_mm):
-            raise ModelError(f"the grid has cells of {box.spacing_mm} mm, the model wants {self.description.input.spacing_mm}")
+            raise ModelError(
+                f"the grid has cells of {box.spacing_mm} mm, the model wants {self.description.input.spacing_mm}"
+            )
         hu = resample(volume.hu, volume.stack, box, outside=AIR_HU)
         fields = [np.zeros(box.shape, np.float16) for _ in HEADS]
         tiles = [tile for tile in _tiles(box.shape, self.tile) if wanted is None or wanted[tile.core].any()]

@@ -19,9 +19,7 @@ from sbnode.inference.geometry import Grid, SliceStack
 __all__ = ["interpolation_matrix", "resample"]
 
 
-def interpolation_matrix(
-    source: NDArray[np.float64], target: NDArray[np.float64]
-) -> sparse.csr_matrix:
+def interpolation_matrix(source: NDArray[np.float64], target: NDArray[np.float64]) -> sparse.csr_matrix:
     """Return the matrix that interpolates samples at ``source`` to the positions ``target``.
 
     Cubic Hermite interpolation whose tangents are the secants of the neighbours (Catmull & Rom, 1974). For evenly
@@ -55,16 +53,12 @@ def interpolation_matrix(
     columns = np.stack([before, left, right, after], axis=1)
     weights = np.stack([-h10, h00 - h11, h01 + h10, h11], axis=1)
     rows = np.repeat(np.arange(target.size), 4)
-    matrix = sparse.csr_matrix(
-        (weights.ravel().astype(np.float32), (rows, columns.ravel())), shape=(target.size, n)
-    )
+    matrix = sparse.csr_matrix((weights.ravel().astype(np.float32), (rows, columns.ravel())), shape=(target.size, n))
     matrix.sum_duplicates()
     return matrix
 
 
-def resample(
-    hu: NDArray[np.int16], stack: SliceStack, grid: Grid, *, outside: int
-) -> NDArray[np.int16]:
+def resample(hu: NDArray[np.int16], stack: SliceStack, grid: Grid, *, outside: int) -> NDArray[np.int16]:
     """Resample a scan onto a grid whose axes are those of its slices.
 
     Interpolation runs through the stack as it was scanned: between two slices along the line that joins pixels of
@@ -86,7 +80,7 @@ def resample(
     if not np.allclose(axes, grid.axes, atol=1e-6):
         raise ValueError("the grid must be parallel to the slices")
     index = np.arange(grid.shape[0])
-    depth_mm = float(grid.origin_mm @ stack.normal) + grid.spacing_mm * index
+    depth_mm: NDArray[np.float64] = float(grid.origin_mm @ stack.normal) + grid.spacing_mm * index
     positions_mm = stack.positions_mm
     between = interpolation_matrix(positions_mm, depth_mm)
     slanted = between @ stack.origins_mm
@@ -120,7 +114,7 @@ class _Line:
 
 def _line(offset_mm: float, spacing_mm: float, pixels: int, grid: Grid, axis: int) -> _Line:
     """Cells of ``grid`` along ``axis`` that lie over the pixels; ``offset_mm`` is that of the first cell."""
-    target = (offset_mm + grid.spacing_mm * np.arange(grid.shape[axis])) / spacing_mm
+    target: NDArray[np.float64] = (offset_mm + grid.spacing_mm * np.arange(grid.shape[axis])) / spacing_mm
     covered = np.flatnonzero((target >= -0.5) & (target <= pixels - 0.5))
     first, last = (int(covered[0]), int(covered[-1]) + 1) if covered.size else (0, 0)
     return _Line(first, last, interpolation_matrix(np.arange(pixels, dtype=np.float64), target[first:last]))

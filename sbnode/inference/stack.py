@@ -176,7 +176,8 @@ def _macro(groups: list[Dataset], keyword: str, number: int) -> Dataset:
     for group in groups:
         items = group.get(keyword)
         if items:
-            return items[0]
+            first: Dataset = items[0]
+            return first
     raise UnsafeGeometry(f"frame {number} of a multi-frame image lacks {keyword}")
 
 
@@ -195,7 +196,9 @@ def _largest_group(planes: tuple[Plane, ...]) -> tuple[list[Plane], list[Finding
     if count == len(planes):
         return list(planes), []
     others = len(planes) - count
-    finding = Finding("mixed_geometry", f"{others} of {len(planes)} images have another matrix or orientation; left out")
+    finding = Finding(
+        "mixed_geometry", f"{others} of {len(planes)} images have another matrix or orientation; left out"
+    )
     return [plane for plane in planes if geometry(plane) == common], [finding]
 
 
@@ -244,7 +247,9 @@ def _check_slant(origins_mm: Vector, normal: Vector) -> list[Finding]:
         raise UnsafeGeometry(f"slices are displaced in plane by up to {spread_mm:.1f} mm against a straight stack")
     tilt = float(np.degrees(np.arctan(np.linalg.norm(slope[1]))))
     if tilt > MAX_TILT_DEGREES:
-        raise UnsafeGeometry(f"the stack slants by {tilt:.1f} degrees; more than {MAX_TILT_DEGREES:g} is no gantry tilt")
+        raise UnsafeGeometry(
+            f"the stack slants by {tilt:.1f} degrees; more than {MAX_TILT_DEGREES:g} is no gantry tilt"
+        )
     if tilt > TILT_DEGREES:
         return [Finding("gantry_tilt", f"the gantry was tilted by {tilt:.1f} degrees; the volume is a sheared stack")]
     return []

@@ -58,9 +58,7 @@ class Volume:
     findings: tuple[Finding, ...] = ()
 
 
-def read_volume(
-    series: Series, rules: Selection, progress: Callable[[float], None] = lambda share: None
-) -> Volume:
+def read_volume(series: Series, rules: Selection, progress: Callable[[float], None] = lambda share: None) -> Volume:
     """Read the pixels of ``series`` into one volume.
 
     Args:
@@ -142,7 +140,8 @@ def _rescale(dataset: Dataset, frame: int, path: Path) -> tuple[float, float]:
 def _hounsfield(stored: NDArray[np.generic], slope: float, intercept: float) -> NDArray[np.int16]:
     """Padding (PS3.3 C.7.5.1.1.2) lies below air on every known scanner, -1500 to -3024, and becomes air."""
     values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    return np.rint(np.clip(values, AIR_HU, HIGHEST_HU)).astype(np.int16)
+    rounded: NDArray[np.int16] = np.rint(np.clip(values, AIR_HU, HIGHEST_HU)).astype(np.int16)
+    return rounded
 
 
 def _check_facts(facts: list[_Facts]) -> tuple[Finding, ...]:
