@@ -15,6 +15,11 @@ endif
 # Set to have the tests of training/ run too: they need PyTorch. A CI machine always runs them.
 TRAINING ?= $(filter 1 true,$(CI))
 
+# Where benchmarks and training write.
+RUNS ?= runs
+VERSION ?= $(shell sed -n 's/^version: *//p' models/skullbase/model.yaml)
+export SBNODE_DATA ?= $(abspath ../shared/data)
+
 INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
@@ -45,10 +50,15 @@ format: $(VENV)/checks ## Format and mend what ruff can mend
 	$(BIN)/ruff check --fix $(PACKAGES)
 
 accuracy: install ## Score the model against fixed thresholds on scenes with known truth
-	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks.accuracy --out $(RUNS)/accuracy
 
-train: $(VENV)/training ## Make models/skullbase anew from its seed
-	$(BIN)/python -m training
+train: $(VENV)/training ## Make both models anew from their seeds: many hours on two cores (VERSION=1.2.3)
+	$(BIN)/python -m training generate --cache $(RUNS)/skullbase
+	$(BIN)/python -m training train --cache $(RUNS)/skullbase
+	$(BIN)/python -m training export --checkpoint $(RUNS)/skullbase/checkpoint.pt --version $(VERSION)
+	$(BIN)/python -m training.region generate --cache $(RUNS)/region
+	$(BIN)/python -m training.region train --cache $(RUNS)/region
+	$(BIN)/python -m training.region export --cache $(RUNS)/region --version $(VERSION)
 
 lock: $(VENV)/checks ## Resolve the lock files anew (UPGRADE=1: to the newest versions)
 	cd requirements && for name in cpu openvino gpu dev; do \
