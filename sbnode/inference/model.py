@@ -187,7 +187,7 @@ class OccupancyModel:
         """
         if not np.isclose(box.spacing_mm, self.description.input.spacing_mm):
             raise ModelError(
-                f"the grid has cells of {box.spacing_mm} mm, the model wants {self.description.input.spacing_mm}"
+                f"the grid has cells of {box.spacing_mm} mm, the model wants {self.description.input.spacing_mm} mm"
             )
         hu = resample(volume.hu, volume.stack, box, outside=AIR_HU)
         fields = [np.zeros(box.shape, np.float16) for _ in HEADS]

@@ -80,7 +80,7 @@ def resample(hu: NDArray[np.int16], stack: SliceStack, grid: Grid, *, outside: i
     if not np.allclose(axes, grid.axes, atol=1e-6):
         raise ValueError("the grid must be parallel to the slices")
     index = np.arange(grid.shape[0])
-    depth_mm: NDArray[np.float64] = float(grid.origin_mm @ stack.normal) + grid.spacing_mm * index
+    depth_mm = np.asarray(float(grid.origin_mm @ stack.normal) + grid.spacing_mm * index, np.float64)
     positions_mm = stack.positions_mm
     between = interpolation_matrix(positions_mm, depth_mm)
     slanted = between @ stack.origins_mm
@@ -114,7 +114,7 @@ class _Line:
 
 def _line(offset_mm: float, spacing_mm: float, pixels: int, grid: Grid, axis: int) -> _Line:
     """Cells of ``grid`` along ``axis`` that lie over the pixels; ``offset_mm`` is that of the first cell."""
-    target: NDArray[np.float64] = (offset_mm + grid.spacing_mm * np.arange(grid.shape[axis])) / spacing_mm
+    target = np.asarray((offset_mm + grid.spacing_mm * np.arange(grid.shape[axis])) / spacing_mm, np.float64)
     covered = np.flatnonzero((target >= -0.5) & (target <= pixels - 0.5))
     first, last = (int(covered[0]), int(covered[-1]) + 1) if covered.size else (0, 0)
     return _Line(first, last, interpolation_matrix(np.arange(pixels, dtype=np.float64), target[first:last]))

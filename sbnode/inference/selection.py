@@ -24,7 +24,7 @@ OTHER_BODY_PART_COST_MM = 100.0
 """Body Part Examined is often wrong, so another part never excludes a series: it comes last."""
 
 _OTHER_BODY_PART = re.compile(
-    r"(?i)(chest|thorax|lung|abdomen|pelvis|knee|hip|ankle|foot|hand|wrist|elbow|shoulder|heart)"
+    r"(?i)(chest|thorax|lung|heart|abdomen|pelvis|shoulder|elbow|wrist|hand|hip|knee|ankle|foot)"
 )
 _HEAD = re.compile(r"(?i)(head|skull|brain|schädel|schaedel|kopf|neck|sinus|orbit|face|temporal|petrous|iac|crani|ear)")
 

@@ -118,26 +118,25 @@ def build_stack(
 
 
 def _single(instance: Instance) -> Plane:
-    facts = {
-        "Rows": instance.rows,
-        "Columns": instance.columns,
-        "Pixel Spacing": instance.pixel_spacing_mm,
-        "Image Orientation (Patient)": instance.orientation,
-        "Image Position (Patient)": instance.position_mm,
-    }
-    missing = [name for name, value in facts.items() if value is None]
-    if missing:
-        raise UnsafeGeometry(f"an image lacks {', '.join(missing)}")
-    assert instance.rows and instance.columns and instance.pixel_spacing_mm
-    assert instance.orientation and instance.position_mm
+    rows, columns, spacing_mm = instance.rows, instance.columns, instance.pixel_spacing_mm
+    orientation, position_mm = instance.orientation, instance.position_mm
+    if rows is None or columns is None or spacing_mm is None or orientation is None or position_mm is None:
+        facts = {
+            "Rows": rows,
+            "Columns": columns,
+            "Pixel Spacing": spacing_mm,
+            "Image Orientation (Patient)": orientation,
+            "Image Position (Patient)": position_mm,
+        }
+        raise UnsafeGeometry(f"an image lacks {', '.join(name for name, value in facts.items() if value is None)}")
     return Plane(
         instance=instance,
         frame=1,
-        rows=instance.rows,
-        columns=instance.columns,
-        pixel_spacing_mm=instance.pixel_spacing_mm,
-        orientation=instance.orientation,
-        position_mm=instance.position_mm,
+        rows=rows,
+        columns=columns,
+        pixel_spacing_mm=spacing_mm,
+        orientation=orientation,
+        position_mm=position_mm,
         thickness_mm=instance.slice_thickness_mm,
     )
 
@@ -196,9 +195,7 @@ def _largest_group(planes: tuple[Plane, ...]) -> tuple[list[Plane], list[Finding
     if count == len(planes):
         return list(planes), []
     others = len(planes) - count
-    finding = Finding(
-        "mixed_geometry", f"{others} of {len(planes)} images have another matrix or orientation; left out"
-    )
+    finding = Finding("mixed_geometry", f"{others} of {len(planes)} images differ in matrix or orientation; left out")
     return [plane for plane in planes if geometry(plane) == common], [finding]
 
 
@@ -247,9 +244,7 @@ def _check_slant(origins_mm: Vector, normal: Vector) -> list[Finding]:
         raise UnsafeGeometry(f"slices are displaced in plane by up to {spread_mm:.1f} mm against a straight stack")
     tilt = float(np.degrees(np.arctan(np.linalg.norm(slope[1]))))
     if tilt > MAX_TILT_DEGREES:
-        raise UnsafeGeometry(
-            f"the stack slants by {tilt:.1f} degrees; more than {MAX_TILT_DEGREES:g} is no gantry tilt"
-        )
+        raise UnsafeGeometry(f"the stack slants by {tilt:.1f} degrees; no gantry tilts more than {MAX_TILT_DEGREES:g}")
     if tilt > TILT_DEGREES:
         return [Finding("gantry_tilt", f"the gantry was tilted by {tilt:.1f} degrees; the volume is a sheared stack")]
     return []

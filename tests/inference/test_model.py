@@ -149,5 +149,5 @@ def test_a_provider_that_is_not_installed_is_refused(folder: Path) -> None:
 def test_another_spacing_is_refused(folder: Path, volume: Volume) -> None:
     grid = grid_of(volume)
     coarse = Grid(origin_mm=grid.origin_mm, axes=grid.axes, spacing_mm=0.5, shape=(8, 8, 8))
-    with pytest.raises(ModelError, match="0.5 mm"):
+    with pytest.raises(ModelError, match=r"0\.5 mm"):
         OccupancyModel.open(folder, CPU).predict(volume, coarse)

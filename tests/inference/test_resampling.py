@@ -66,7 +66,7 @@ def test_patient_space_is_kept_through_tilt_and_uneven_steps(tilt_degrees: float
 def test_cells_beyond_the_scan_are_outside() -> None:
     stack = axial_stack((10, 20, 20), (1.0, 0.5, 0.5))
     grid = Grid.around(np.zeros((1, 3)), stack, spacing_mm=0.4, margin_mm=2.0)
-    shifted = Grid(origin_mm=grid.origin_mm + [0, 0, 50], axes=grid.axes, spacing_mm=0.4, shape=grid.shape)
+    shifted = Grid(origin_mm=grid.origin_mm + np.array([0, 0, 50]), axes=grid.axes, spacing_mm=0.4, shape=grid.shape)
     assert (resample(scan_of(stack), stack, shifted, outside=-1024) == -1024).all()
 
 

@@ -116,7 +116,7 @@ def test_real_fragments_are_refused(shared_data: Path, fragment: str, said: str)
 
 
 def test_the_coarse_tilted_ge_series_is_refused_with_its_step(shared_data: Path) -> None:
-    with pytest.raises(NoUsableSeries, match="7.00 mm apart"):
+    with pytest.raises(NoUsableSeries, match=r"7\.00 mm apart"):
         choose(study_in(shared_data / "ge-hispeed-tilted"), RULES)
 
 

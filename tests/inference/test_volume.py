@@ -79,7 +79,7 @@ def test_files_of_two_patients_are_refused_without_naming_them(folder: Path) -> 
 def test_values_without_air_are_not_hounsfield_units(tmp_path: Path) -> None:
     values = np.full((6, 32, 40), 40, np.int16)
     write_series(values, axial_stack((6, 32, 40), (1.0, 0.5, 0.6)), tmp_path / "series")
-    with pytest.raises(UndecodablePixels, match="darkest 0.1 % lie at 40"):
+    with pytest.raises(UndecodablePixels, match=r"darkest 0\.1 % lie at 40"):
         read_volume(series_in(tmp_path / "series"), RULES)
 
 
