@@ -237,8 +237,6 @@ def _weights(
     weights = np.divide(weights, total, out=weights, where=total > 0)
     rows = np.repeat(np.arange(index.size), width)
     columns = np.clip(neighbours, 0, cells - 1).ravel()
-    matrix = sparse.csr_matrix(
-        (weights.ravel().astype(np.float32), (rows, columns)), shape=(index.size, cells)
-    )
+    matrix = sparse.csr_matrix((weights.ravel().astype(np.float32), (rows, columns)), shape=(index.size, cells))
     matrix.eliminate_zeros()
     return matrix

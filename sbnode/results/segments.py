@@ -54,7 +54,7 @@ def bone_segment(region: Region) -> Segment:
         description="Bone that the model sees. Inferred thin bone has its own segment; they share no voxel.",
         code=_REGIONS[region],
         anatomic_region=_REGIONS[region],
-        rgb=(241, 214, 145),
+        rgb=(248, 214, 145),
     )
 
 
