@@ -13,7 +13,7 @@ from time import perf_counter
 
 from sbnode import log, metrics, pipeline
 from sbnode.config import Config, Destination
-from sbnode.errors import DeliveryError, DestinationRefused, SbnodeError, SeriesError
+from sbnode.errors import ConfigError, DeliveryError, DestinationRefused, SbnodeError, SeriesError
 from sbnode.inference.selection import choose
 from sbnode.jobs.manifest import Manifest
 from sbnode.scu import send
@@ -54,7 +54,7 @@ class Steps:
         config: Config,
         spool: Spool,
         models: pipeline.Models,
-        run: Callable[..., pipeline.Outcome] = pipeline.run,
+        run: Callable[..., pipeline.Outcome],
         store: Callable[[Path, Destination, str], int] = send.store,
     ) -> None:
         self._config = config
@@ -121,7 +121,7 @@ class Steps:
             started = perf_counter()
             facts = {"job": job_key, "destination": destination_name, "object": kind}
             try:
-                destination = self._destinations[destination_name]
+                destination = self._destination(destination_name)
                 path = self._spool.result_folder(job_key) / _OBJECT_FILES[kind]
                 calling = destination.calling_ae_title or self._config.node.ae_title
                 status = self._store(path, destination, calling)
@@ -136,6 +136,11 @@ class Steps:
                 self._log.info("delivered", **facts, **outcome)
             metrics.DELIVERIES.labels(destination_name, kind, outcome["status"]).inc()
             return outcome
+
+    def _destination(self, name: str) -> Destination:
+        if name not in self._destinations:
+            raise ConfigError(f"destination '{name}' is no longer in the configuration")
+        return self._destinations[name]
 
     def _observe_end_to_end(self, job_key: str) -> None:
         received = Manifest.read(self._spool, job_key).received

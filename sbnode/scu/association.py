@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event
 
 from pydicom.uid import UID
 from pynetdicom import AE, evt
@@ -29,9 +30,10 @@ def association(
         DestinationRefused: the destination accepted none of ``contexts``.
         ConfigError: the destination's certificates can't be read.
     """
-    requested = _request(destination, contexts, calling_ae_title)
+    connected = Event()
+    requested = _request(destination, contexts, calling_ae_title, connected)
     if not requested.is_established:
-        raise _failure(requested, destination)
+        raise _failure(requested, destination, connected.is_set())
     try:
         yield requested
     finally:
@@ -40,7 +42,10 @@ def association(
 
 
 def _request(
-    destination: Destination, contexts: Sequence[PresentationContext], calling_ae_title: str
+    destination: Destination,
+    contexts: Sequence[PresentationContext],
+    calling_ae_title: str,
+    connected: Event,
 ) -> Association:
     entity = AE(ae_title=calling_ae_title)
     # pynetdicom waits for ever for a connection unless told otherwise.
@@ -56,7 +61,7 @@ def _request(
             contexts=list(contexts),
             ae_title=destination.ae_title,
             tls_args=tls,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected])],
         )
     except OSError as error:
         raise DestinationUnavailable(
@@ -64,7 +69,8 @@ def _request(
         ) from error
 
 
-def _without_delay(event: evt.Event) -> None:
+def _on_connection(event: evt.Event, connected: Event) -> None:
+    connected.set()
     # Nagle's algorithm and delayed acknowledgements together cost 40 ms per message (400 slices: 20 s).
     wrapper = event.assoc.dul.socket
     if wrapper is not None and wrapper.socket is not None:
@@ -83,8 +89,12 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _failure(requested: Association, destination: Destination) -> DestinationUnavailable | DestinationRefused:
+def _failure(
+    requested: Association, destination: Destination, connected: bool
+) -> DestinationUnavailable | DestinationRefused:
     where = _where(destination)
+    if not connected:
+        return DestinationUnavailable(f"{where} can't be reached; is it up, and are host and port right?")
     if requested.rejected_contexts and not requested.accepted_contexts:
         wanted = UID(str(requested.rejected_contexts[0].abstract_syntax))
         return DestinationRefused(f"{where} accepted no presentation context for {wanted.name}")
@@ -92,9 +102,7 @@ def _failure(requested: Association, destination: Destination) -> DestinationUna
         answer = requested.acceptor.primitive
         reason = answer.reason_str if answer is not None else "no reason given"
         return DestinationUnavailable(f"{where} rejected the association: {reason}")
-    if requested.is_aborted:
-        return DestinationUnavailable(f"{where} broke off or gave no answer to the association request")
-    return DestinationUnavailable(f"{where} can't be reached; is it up, and are host and port right?")
+    return DestinationUnavailable(f"{where} broke off or gave no answer to the association request")
 
 
 def _where(destination: Destination) -> str:

@@ -44,7 +44,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     lease = Lease(spool.path, config.queue.worker, wait_s=PREDECESSOR_S if supervised else 0)
     models = pipeline.Models.open(config)
     queue = JobClient(config, spool)
-    worker = Worker(config, Steps(config, spool, models))
+    worker = Worker(config, Steps(config, spool, models, pipeline.run))
     worker.start()
     facts = [
         metrics.ModelFacts(model.description.name, model.description.version, model.description.sha256)

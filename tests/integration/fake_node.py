@@ -1,0 +1,49 @@
+"""`sbnode` with a pipeline that takes no time: `python -m tests.integration.fake_node serve --config FILE`.
+
+Everything else is the real thing: processes, sockets, spool, queue. The worker process is started the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from sbnode.config import load_config
+
+# What the fakes import counts, and the folder of the counters must be known before that.
+if "--config" in sys.argv:
+    _spool = load_config(Path(sys.argv[sys.argv.index("--config") + 1])).spool.path
+    (_spool / "metrics").mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_spool / "metrics")
+
+from sbnode import pipeline  # noqa: E402
+from tests.jobs.fakes import MODELS, fake_run  # noqa: E402
+
+
+def _described(name: str, sha256: str) -> SimpleNamespace:
+    return SimpleNamespace(description=SimpleNamespace(name=name, version="0", sha256=sha256))
+
+
+def main() -> None:
+    MODELS.occupancy, MODELS.region = _described("fake", "a" * 64), _described("fake-region", "b" * 64)
+    pipeline.Models.open = classmethod(lambda *_: MODELS)  # type: ignore[assignment, method-assign]
+    pipeline.run = fake_run
+
+    from sbnode.service import process, supervisor, working
+
+    def command(config_file: Path | None, *arguments: str) -> list[str]:
+        options = ["--config", str(config_file)] if config_file else []
+        return [sys.executable, "-m", "tests.integration.fake_node", *arguments, *options]
+
+    for module in (process, supervisor, working):
+        module.node_command = command  # type: ignore[attr-defined]
+
+    from sbnode.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

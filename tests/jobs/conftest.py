@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dbos import DBOS
+
+from sbnode.config import Config
+from sbnode.jobs.client import Item, JobClient
+from sbnode.jobs.steps import Steps
+from sbnode.jobs.worker import Worker
+from sbnode.spool import Spool
+from tests.integration.peers import wait_until
+from tests.jobs.fakes import MODELS, Peer, fake_run
+
+PeerFactory = Callable[..., Peer]
+
+
+class Node:
+    """A spool, the queue over it, and a worker in this process."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.spool = Spool(config.spool.path, 0)
+        self.queue = JobClient(config, self.spool)
+        self.worker = Worker(config, Steps(config, self.spool, MODELS, fake_run))
+
+    def states(self) -> dict[str, str]:
+        """State of every item: by destination and object, or by kind."""
+        return {_name(item): item.state for item in self.queue.items()}
+
+    def item(self, name: str) -> Item:
+        return next(item for item in self.queue.items() if _name(item) == name)
+
+    def settle(self, items: int, timeout_s: float = 20) -> dict[str, str]:
+        """Wait until the queue has this many items and none is open."""
+
+        def settled() -> bool:
+            states = [item.state for item in self.queue.items()]
+            return len(states) == items and not {"queued", "running"} & set(states)
+
+        try:
+            wait_until(settled, timeout_s, f"{items} items and none open")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.states()}") from error
+        return self.states()
+
+
+def _name(item: Item) -> str:
+    return item.id.partition(".")[2] if item.kind == "deliver" else item.kind
+
+
+@pytest.fixture
+def node() -> Iterator[Callable[[Config], Node]]:
+    """Makes nodes; one at a time, since DBOS knows one per process."""
+    made: list[Node] = []
+
+    def make(config: Config) -> Node:
+        made.append(Node(config))
+        made[-1].worker.start()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.queue.close()
+    DBOS.destroy(workflow_completion_timeout_sec=5, destroy_registry=True)
+
+
+@pytest.fixture
+def peer() -> Iterator[PeerFactory]:
+    made: list[Peer] = []
+
+    def make(port: int, **behaviour: object) -> Peer:
+        made.append(Peer(port, **behaviour))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def spool_path(tmp_path: Path) -> Path:
+    return tmp_path / "spool"

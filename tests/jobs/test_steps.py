@@ -1,0 +1,124 @@
+"""The steps without a queue: what each outcome is called, and that none raises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sbnode import metrics
+from sbnode.errors import (
+    ConfigError,
+    DestinationRefused,
+    DestinationUnavailable,
+    ModelError,
+    NoSkullBase,
+    UnsafeGeometry,
+)
+from sbnode.jobs.manifest import Manifest
+from sbnode.jobs.steps import Steps, retry_delay_s
+from sbnode.spool import Spool
+from tests.jobs.fakes import MODELS, config, fake_run, fill
+
+
+def steps(folder: Path, *, run: object = fake_run, store: object = lambda *_: 0) -> tuple[Steps, Spool, str]:
+    """Steps over a spool that holds one study, and the id of that study."""
+    spool = Spool(folder / "spool", 0)
+    manifest = Manifest.of(fill(spool))
+    manifest.write(spool, manifest.study_id)
+    made = Steps(config(folder / "spool", 11113), spool, MODELS, run, store)  # type: ignore[arg-type]
+    return made, spool, manifest.study_id
+
+
+def raises(error: Exception) -> object:
+    def run(*_: object, **__: object) -> None:
+        raise error
+
+    return run
+
+
+def test_retries_double_up_to_the_longest_and_spread_by_a_fifth() -> None:
+    assert [retry_delay_s(n, 30, 600, 0.5) for n in range(1, 8)] == [30, 60, 120, 240, 480, 600, 600]
+    assert retry_delay_s(1, 30, 600, 0.0) == pytest.approx(24)
+    assert retry_delay_s(9, 30, 600, 1.0) == pytest.approx(720)
+
+
+def test_choose_names_the_job_and_keeps_its_manifest(tmp_path: Path) -> None:
+    made, spool, study = steps(tmp_path)
+    outcome = made.choose(study)
+    assert outcome["status"] == "done"
+    assert made.choose(study) == outcome
+    assert Manifest.read(spool, outcome["job"]) == Manifest.read(spool, study)
+
+
+def test_process_runs_once_and_a_repeat_finds_the_result(tmp_path: Path) -> None:
+    made, spool, study = steps(tmp_path)
+    job = made.choose(study)["job"]
+    assert made.process(job) == {"status": "done"}
+    assert made.process(job) == {"status": "done"}
+    assert (tmp_path / "runs").read_text() == "run\n"
+    assert {path.name for path in spool.result_folder(job).iterdir()} == {"seg.dcm", "stl.dcm"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (NoSkullBase("the scan shows no skull base"), "rejected", "no_skull_base"),
+        (UnsafeGeometry("a gap of 12.0 mm"), "rejected", "unsafe_geometry"),
+        (ModelError("model.onnx has another hash"), "failed", "ModelError"),
+        (OSError(28, "No space left on device"), "unavailable", "device"),
+        (ValueError("CANARY^PATIENT"), "failed", "unexpected"),
+        (MemoryError(), "failed", "unexpected"),
+    ],
+)
+def test_what_the_pipeline_raises_becomes_an_outcome_without_patient_data(
+    tmp_path: Path, error: Exception, status: str, code: str
+) -> None:
+    made, spool, study = steps(tmp_path, run=raises(error))
+    job = made.choose(study)["job"]
+    outcome = made.process(job)
+    assert (outcome["status"], outcome["code"]) == (status, code)
+    assert "CANARY" not in outcome["reason"]
+    assert not spool.result_folder(job).exists()
+    assert made.running == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (lambda *_: 0x0000, "delivered"),
+        (lambda *_: 0xB000, "warned"),
+        (raises(DestinationUnavailable("it is down")), "unavailable"),
+        (raises(DestinationRefused("0xA900")), "refused"),
+        (raises(ConfigError("its certificate can't be read")), "failed"),
+        (raises(RuntimeError("CANARY^PATIENT")), "failed"),
+    ],
+)
+def test_what_a_destination_does_becomes_an_outcome_and_is_counted(
+    tmp_path: Path, answer: object, status: str
+) -> None:
+    made, _, study = steps(tmp_path, store=answer)
+    job = made.choose(study)["job"]
+    made.process(job)
+    counter = metrics.DELIVERIES.labels("d0", "seg", status)
+    before = counter._value.get()
+    outcome = made.deliver(job, "d0", "seg")
+    assert outcome["status"] == status
+    assert "CANARY" not in str(outcome)
+    assert counter._value.get() == before + 1
+
+
+def test_an_instance_that_left_the_spool_is_a_failure_with_its_number(tmp_path: Path) -> None:
+    made, spool, study = steps(tmp_path)
+    spool.series("1.2.3")[0].instances[0].path.unlink()
+    outcome = made.choose(study)
+    assert outcome["status"] == "failed"
+    assert "1 of 50 instances" in outcome["reason"]
+
+
+def test_a_delivery_to_a_destination_that_left_the_configuration_fails_in_words(tmp_path: Path) -> None:
+    made, _, study = steps(tmp_path)
+    job = made.choose(study)["job"]
+    outcome = made.deliver(job, "gone", "seg")
+    assert outcome["status"] == "failed"
+    assert "gone" in outcome["reason"]

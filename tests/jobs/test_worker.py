@@ -1,0 +1,154 @@
+"""The queue with a worker in this process, a fake pipeline and real associations."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sbnode.config import Config
+from tests.integration.peers import wait_until
+from tests.jobs.conftest import Node, PeerFactory
+from tests.jobs.fakes import config, fill, free_port, store_series
+
+# pynetdicom leaves closing the socket of a refused connection to the interpreter.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+NodeFactory = Callable[[Config], Node]
+
+
+def test_a_study_becomes_two_objects_at_each_destination_and_a_resend_becomes_nothing(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    ports = free_port(), free_port()
+    peers = [peer(port) for port in ports]
+    running = node(config(spool_path, *ports))
+    study = fill(running.spool)
+    first = running.queue.submit(study)
+    assert running.queue.submit(study) == first
+    states = running.settle(6)
+    assert set(states.values()) == {"done"}
+    assert set(states) == {"study", "process", "d0.seg", "d0.stl", "d1.seg", "d1.stl"}
+    assert peers[0].received == peers[1].received
+    assert len(set(peers[0].received)) == 2
+    assert (spool_path.parent / "runs").read_text() == "run\n"
+    assert all(queue.depth == 0 for queue in running.queue.queues().values())
+
+
+def test_another_object_of_the_study_that_is_no_slice_of_the_series_makes_no_new_job(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    running = node(config(spool_path, port))
+    fill(running.spool)
+    running.queue.submit(running.spool.series("1.2.3"))
+    running.settle(4)
+    # The same study with a second, short series: another study id, the same choice, the same job key.
+    store_series(running.spool, "1.2.3", "1.2.3.7", slices=2)
+    running.queue.submit(running.spool.series("1.2.3"))
+    running.settle(5)
+    assert len(receiving.received) == 2
+
+
+def test_a_refused_class_is_a_dead_letter_of_that_object_alone_and_can_be_sent_again(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    refusing = peer(port, refuse="stl")
+    running = node(config(spool_path, port))
+    running.queue.submit(fill(running.spool))
+    states = running.settle(4)
+    assert states == {"study": "done", "process": "done", "d0.seg": "done", "d0.stl": "dead letter"}
+    assert "accepted no presentation context for Encapsulated STL" in running.item("d0.stl").reason
+    refusing.close()
+    accepting = peer(port)
+    job = running.item("process").id
+    assert running.queue.retry(job) == [running.item("d0.stl").id]
+    running.settle(4)
+    assert set(running.states().values()) == {"done"}
+    assert len(accepting.received) == 1
+
+
+def test_a_dead_destination_holds_up_no_other_one_and_gets_its_objects_when_it_is_back(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    dead, alive = free_port(), free_port()
+    receiving = peer(alive)
+    running = node(config(spool_path, dead, alive, attempts=50))
+    running.queue.submit(fill(running.spool))
+    wait_until(lambda: len(receiving.received) == 2, 60, "both objects at the destination that is up")
+    assert running.states()["d0.seg"] in ("queued", "running")
+    assert running.queue.queues()["delivery.d0"].depth == 2
+    back = peer(dead)
+    running.settle(6)
+    assert sorted(back.received) == sorted(receiving.received)
+
+
+def test_a_destination_that_stays_down_ends_as_a_dead_letter_that_says_so(
+    node: NodeFactory, spool_path: Path
+) -> None:
+    running = node(config(spool_path, free_port(), attempts=2))
+    running.queue.submit(fill(running.spool))
+    assert running.settle(4)["d0.seg"] == "dead letter"
+    reason = running.item("d0.seg").reason
+    assert "given up after 2 attempts" in reason
+    assert "can't be reached" in reason
+
+
+def test_a_study_without_a_usable_series_is_rejected_with_the_reason_and_nothing_is_lost(
+    node: NodeFactory, spool_path: Path
+) -> None:
+    running = node(config(spool_path, free_port()))
+    running.queue.submit(fill(running.spool, slices=4))
+    assert running.settle(1) == {"study": "rejected"}
+    assert "4 slices" in running.item("study").reason
+    assert len(running.spool.series("1.2.3")[0].instances) == 4
+
+
+def test_a_scan_without_a_skull_base_is_rejected_at_once(node: NodeFactory, spool_path: Path) -> None:
+    spool_path.mkdir()
+    (spool_path.parent / "refuse").touch()
+    running = node(config(spool_path, free_port()))
+    running.queue.submit(fill(running.spool))
+    assert running.settle(2)["process"] == "rejected"
+    assert "no skull base" in running.item("process").reason
+    assert (spool_path.parent / "runs").read_text() == "run\n"
+
+
+def test_an_unexpected_error_is_a_dead_letter_without_its_message_and_can_be_tried_again(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    spool_path.mkdir()
+    (spool_path.parent / "broken").touch()
+    running = node(config(spool_path, port))
+    running.queue.submit(fill(running.spool))
+    assert running.settle(2)["process"] == "dead letter"
+    reason = running.item("process").reason
+    assert "ValueError at fakes.py" in reason
+    assert "CANARY" not in reason
+    (spool_path.parent / "broken").unlink()
+    assert len(running.queue.retry(running.item("study").id[:14])) == 1
+    running.settle(4)
+    assert len(receiving.received) == 2
+
+
+def test_the_database_of_the_queue_holds_no_patient_data_and_no_uid(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    peer(port, refuse="stl")
+    running = node(config(spool_path, port))
+    running.queue.submit(fill(running.spool, "1.2.826.0.1.3680043.8.498.77"))
+    running.settle(4)
+    dump = "\n".join(sqlite3.connect(spool_path / "queue.sqlite").iterdump())
+    assert "deliver" in dump
+    assert "CANARY" not in dump
+    assert "1.2.826.0.1.3680043" not in dump

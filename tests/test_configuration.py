@@ -1,0 +1,67 @@
+"""`config.yaml` and its manual hold every key of the configuration, with its default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import yaml
+from pydantic import BaseModel
+
+from sbnode.config import Config, load_config
+
+REPOSITORY = Path(__file__).parents[1]
+FILE = REPOSITORY / "config.yaml"
+
+
+def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key, sections of lists and optional sections included."""
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        candidates = [field.annotation, *get_args(field.annotation)]
+        for inner in {c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)}:
+            yield from keys(inner, f"{prefix}{name}.")
+
+
+def written(content: object, prefix: str = "") -> Iterator[str]:
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield prefix + name
+            yield from written(value, f"{prefix}{name}.")
+    elif isinstance(content, list):
+        for item in content:
+            yield from written(item, prefix)
+
+
+def test_the_file_holds_the_defaults() -> None:
+    loaded = load_config(FILE)
+    spool = loaded.spool.model_copy(update={"path": loaded.spool.path.relative_to(REPOSITORY)})
+    assert loaded.model_copy(update={"spool": spool}) == Config()
+
+
+def test_every_key_stands_in_the_file_and_its_examples_are_valid(tmp_path: Path) -> None:
+    text = FILE.read_text(encoding="utf-8")
+    # With its examples in place of the defaults they explain, the file shows every key.
+    text = text.replace("  tls: null\n  # tls:", "  # tls:").replace("destinations: []\n#", "#")
+    shown = "\n".join(_uncomment(line) for line in text.splitlines())
+    content = yaml.safe_load(shown.replace("tls_port: null", "tls_port: 2762"))
+    nested = {"destinations.tls.certificate", "destinations.tls.key", "destinations.tls.ca"}
+    assert set(keys(Config)) - set(written(content)) == nested  # as in node.tls
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    assert load_config(tmp_path / "config.yaml").destinations[0].name == "pacs"
+
+
+def _uncomment(line: str) -> str:
+    """Turn the commented lines of the two examples into content."""
+    if line.startswith(("# destinations:", "#   - ", "#     ")):
+        return line[2:]
+    if line.startswith("  # ") and ("tls:" in line or line.startswith("  #   ")):
+        return "  " + line[4:]
+    return line
+
+
+def test_every_key_stands_in_the_manual() -> None:
+    manual = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
+    leaves = set(keys(Config)) - set(Config.model_fields) - {"receive.completion"}
+    assert {key for key in leaves if f"`{key}`" not in manual} == set()
