@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from io import BytesIO
 from typing import cast
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -56,7 +56,7 @@ class Handlers:
         self._intake = Intake(config.receive.max_instance_bytes)
         self._numbers: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
         self._next_number = itertools.count(1)
-        self._associations: WeakSet[Association] = WeakSet()
+        self._associations: set[Association] = set()
         self._lock = threading.Lock()
 
     def bindings(self) -> list[EventHandlerType]:
@@ -116,7 +116,7 @@ class Handlers:
         """Count the fragments of data sets as they come, and abort who sends more than memory is meant
         for.
         """
-        if not isinstance(event.pdu, P_DATA_TF):
+        if not isinstance(event.pdu, P_DATA_TF) or event.assoc not in self._associations:
             return
         fragments = (cast(bytes, item.data) for item in event.pdu.presentation_data_value_items)
         # A fragment begins with a byte whose first bit tells commands from data sets (PS3.8 E.2).
@@ -180,15 +180,16 @@ class Handlers:
         if not is_uid(sop_instance_uid):
             raise NotUnderstood("the Affected SOP Instance UID is not a UID")
         calling_ae_title = _calling_ae_title(event.assoc)
-        return self._store(
-            sop_class_uid, sop_instance_uid, event.context.transfer_syntax, calling_ae_title, data_set
-        )
+        return self._store(sop_class_uid, sop_instance_uid, event.context.transfer_syntax, calling_ae_title, data_set)
 
     def _has_place(self, association: Association) -> bool:
         """Count in an association unless there are ``max_associations``; silent connections take no place."""
         with self._lock:
-            active = sum(1 for other in self._associations if other.is_alive())
-            if active >= self._config.receive.max_associations:
+            for ended in [other for other in self._associations if not other.is_alive()]:
+                # Also those whose end pynetdicom didn't report, because the peer broke the protocol.
+                self._associations.discard(ended)
+                self._intake.forget(ended)
+            if len(self._associations) >= self._config.receive.max_associations:
                 return False
             self._associations.add(association)
             return True

@@ -121,9 +121,7 @@ class AssociationServer(ThreadedAssociationServer):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(self.ae.network_timeout)
             if self.ssl_context is not None:
-                wrapped = self.ssl_context.wrap_socket(
-                    connection, server_side=True, do_handshake_on_connect=False
-                )
+                wrapped = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
                 connection = cast(_PduTlsSocket, wrapped)
         except OSError:
             connection.close()

@@ -96,8 +96,6 @@ class CompletionWatch:
             except Exception as error:
                 # The job boundary. What was acknowledged must become a job: offered again until the queue
                 # takes it.
-                get_logger().error(
-                    "study_not_queued", study=short_hash(study.study_instance_uid), **fault(error)
-                )
+                get_logger().error("study_not_queued", study=short_hash(study.study_instance_uid), **fault(error))
                 self._due.append(study)
                 self._next_offer_s = self._clock() + _NEXT_OFFER_S

@@ -106,9 +106,7 @@ def test_a_study_waits_for_all_its_series(sender: Sender) -> None:
     sender.tracker.ended(1, released=True)
     sender.tracker.ended(2, released=True)
     assert sender.after(59) == ()
-    assert sender.after(1) == complete(
-        SeriesCompletion(BONE, "association_end", 3), SeriesCompletion(SOFT, "idle", 1)
-    )
+    assert sender.after(1) == complete(SeriesCompletion(BONE, "association_end", 3), SeriesCompletion(SOFT, "idle", 1))
 
 
 def test_another_study_doesn_t_wait(sender: Sender) -> None:

@@ -26,6 +26,7 @@ from pydicom.uid import (
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 
 from sbnode.errors import ConfigError
 from sbnode.scp.completion import SeriesCompletion
@@ -62,9 +63,7 @@ def send(
 def paused(association: Association) -> Iterator[None]:
     """Keep the thread of the association from taking the answer, as pynetdicom's own send_c_store does."""
     association._reactor_checkpoint.clear()
-    wait_until(
-        lambda: association._is_paused or not association.is_alive(), 5, "the reactor paused", every_s=0.001
-    )
+    wait_until(lambda: association._is_paused or not association.is_alive(), 5, "the reactor paused", every_s=0.001)
     yield
     association._reactor_checkpoint.set()
 
@@ -195,9 +194,7 @@ HOSTILE: list[tuple[str, Callable[[], tuple[bytes, str, str]], int]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("make", "status"), [case[1:] for case in HOSTILE], ids=[case[0] for case in HOSTILE]
-)
+@pytest.mark.parametrize(("make", "status"), [case[1:] for case in HOSTILE], ids=[case[0] for case in HOSTILE])
 def test_what_can_t_be_kept_is_refused_and_the_association_goes_on(
     start: Start, make: Callable[[], tuple[bytes, str, str]], status: int
 ) -> None:
@@ -271,9 +268,7 @@ def test_a_fault_of_the_node_is_a_status_and_the_node_lives_on(
     assert CANARY not in output
 
 
-def test_logs_of_refusals_hold_no_patient_data_and_no_uid(
-    start: Start, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_logs_of_refusals_hold_no_patient_data_and_no_uid(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     association = associate(start().port)
     for make in (case[1] for case in HOSTILE):
         send(association, *make())
@@ -303,20 +298,14 @@ def test_many_instances_below_the_limit_are_no_trouble(start: Start) -> None:
     association.release()
 
 
-def test_requests_sent_without_waiting_for_answers_are_bounded(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requests_sent_without_waiting_for_answers_are_bounded(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     running = start(max_instance_bytes=1_000_000)
     store = running.spool.store
-    monkeypatch.setattr(
-        running.receiver._handlers, "_store", lambda *arguments: (time.sleep(1), store(*arguments))[1]
-    )
+    monkeypatch.setattr(running.receiver._handlers, "_store", lambda *arguments: (time.sleep(1), store(*arguments))[1])
     association = associate(running.port)
     for number in range(1, 5):
         data_set = encoded(ct_slice(number, size=512))
-        association.dimse.send_msg(
-            request(data_set, f"{SERIES}.{number}"), association.accepted_contexts[0].context_id
-        )
+        association.dimse.send_msg(request(data_set, f"{SERIES}.{number}"), association.accepted_contexts[0].context_id)
     wait_until(lambda: association.is_aborted, 5, "the abort arrived")
 
 
@@ -334,6 +323,31 @@ def test_a_request_whose_uid_can_t_be_answered_is_aborted(start: Start, uid: str
     echo = associate(running.port)
     assert echo.send_c_echo().Status == 0x0000
     echo.release()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_data_sent_before_the_association_is_accepted_counts_for_nobody(start: Start) -> None:
+    """Found by fuzzing: such an association ends without a word, and what it held counted for ever."""
+    running = start(max_instance_bytes=1_000_000)
+    association = associate(running.port)
+    head = A_ASSOCIATE_RQ(association.requestor.primitive).encode()
+    message = C_STORE_RQ()
+    message.primitive_to_message(request(encoded(ct_slice(size=256))))
+    body = b""
+    for fragment in message.encode_msg(1, 16382):
+        pdu = P_DATA_TF()
+        pdu.from_primitive(fragment)
+        body += pdu.encode()
+    for _ in range(20):
+        with connect(running.port) as connection:
+            connection.sendall(head + body)
+            closed_after(connection)
+    wait_until(lambda: len(running.receiver._ae.active_associations) == 1, 10, "their threads ended")
+    assert send_slice(association, ct_slice(1, size=512)) == 0x0000
+    association.release()
+    associate(running.port).release()
+    held = running.receiver._handlers._intake._held_bytes
+    wait_until(lambda: sum(held.values()) == 0, 5, "nothing is held any more")
 
 
 def connect(port: int) -> socket.socket:
@@ -425,9 +439,7 @@ def test_stop_lets_an_association_end(start: Start, monkeypatch: pytest.MonkeyPa
     running = start()
     association = associate(running.port)
     store = running.spool.store
-    monkeypatch.setattr(
-        running.receiver._handlers, "_store", lambda *arguments: (time.sleep(1), store(*arguments))[1]
-    )
+    monkeypatch.setattr(running.receiver._handlers, "_store", lambda *arguments: (time.sleep(1), store(*arguments))[1])
     context = association.accepted_contexts[0].context_id
     with paused(association):
         association.dimse.send_msg(request(encoded(ct_slice())), context)
