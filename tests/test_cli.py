@@ -218,7 +218,7 @@ def test_check_ends_with_2_when_nobody_may_send(monkeypatch: pytest.MonkeyPatch,
 
 def test_jobs_lists_and_shows_and_refuses_what_isn_t_there(tmp_path: Path) -> None:
     file = write_config(tmp_path)
-    config = Config(spool={"path": tmp_path / "spool", "min_free_bytes": 0})  # type: ignore[arg-type]
+    config = Config(spool={"path": tmp_path / "spool", "min_free_bytes": 0})
     spool = Spool(config.spool.path, 0)
     client = JobClient(config, spool)
     study = client.submit(fill(spool, slices=3))

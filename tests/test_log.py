@@ -6,6 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -31,7 +32,7 @@ def _logs() -> Iterator[None]:
     logging.root.setLevel(before[3])
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
@@ -65,7 +66,10 @@ def test_our_errors_speak_and_others_give_type_and_place_only() -> None:
 def test_libraries_don_t_quote_the_data_they_saw(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("pydicom").warning("Invalid value for VR PN: %s", "CANARY^PATIENT")
     logging.getLogger("pynetdicom.assoc").error("CANARY AE")
-    warnings.warn("Invalid value: CANARY^PATIENT", stacklevel=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        log.configure(Log(level="debug"))
+        warnings.warn("Invalid value: CANARY^PATIENT", stacklevel=1)
     records = lines(capsys)
     assert [record["action"] for record in records] == ["library_message", "library_warning"]
     assert records[0]["library"] == "pydicom"

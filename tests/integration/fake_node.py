@@ -18,8 +18,8 @@ if "--config" in sys.argv:
     (_spool / "metrics").mkdir(parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_spool / "metrics")
 
-from sbnode import pipeline  # noqa: E402
-from tests.jobs.fakes import MODELS, fake_run  # noqa: E402
+from sbnode import pipeline
+from tests.jobs.fakes import MODELS, fake_run
 
 
 def _described(name: str, sha256: str) -> SimpleNamespace:

@@ -53,7 +53,7 @@ def config(folder: Path, *ports: int, **queue: Any) -> Config:
     """One destination per port, named d0, d1, ...; retries within milliseconds."""
     law = {"first_retry_s": 0.05, "longest_retry_s": 0.2, "attempts": 3, **queue}
     return Config(
-        spool={"path": folder, "min_free_bytes": 0},  # type: ignore[arg-type]
+        spool={"path": folder, "min_free_bytes": 0},
         destinations=tuple(
             Destination(name=f"d{n}", ae_title=f"D{n}", host="127.0.0.1", port=port, timeout_s=5)
             for n, port in enumerate(ports)
@@ -137,6 +137,7 @@ class Peer:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            assert self._server is not None
             self._server.shutdown()
 
 

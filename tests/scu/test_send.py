@@ -131,9 +131,11 @@ def test_nobody_there_may_be_tried_again(seg: Path) -> None:
 
 
 def test_a_silent_peer_costs_its_timeout_and_no_more(seg: Path) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        with pytest.raises(DestinationUnavailable, match="gave no answer"):
-            send.store(seg, destination(silent.getsockname()[1], timeout_s=0.5), "SBNODE")
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as silent,
+        pytest.raises(DestinationUnavailable, match="gave no answer"),
+    ):
+        send.store(seg, destination(silent.getsockname()[1], timeout_s=0.5), "SBNODE")
 
 
 def test_a_missing_result_is_no_fault_of_the_destination(tmp_path: Path) -> None:
