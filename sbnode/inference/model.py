@@ -28,7 +28,9 @@ from sbnode.inference.occupancy import Occupancy
 from sbnode.inference.resampling import resample
 from sbnode.inference.volume import AIR_HU, Volume
 
-__all__ = ["ModelDescription", "OccupancyModel", "open_session", "read_model_description"]
+__all__ = ["ModelDescription", "OccupancyModel", "Session", "open_session", "read_model_description"]
+
+Session = onnxruntime.InferenceSession
 
 HEADS = ("occupancy", "sheet", "lumen")
 AIR_TILE_HU = -250
