@@ -243,8 +243,11 @@ def jobs_list(
 ) -> None:
     """List studies, jobs and deliveries, newest first."""
     with _exit_codes(), _queue(config) as queue:
-        items = [item for item in queue.items() if not dead or item.state in ("dead letter", "rejected")]
-        _print_items(items[:limit])
+        if dead:
+            items = [item for item in queue.items() if item.state in ("dead letter", "rejected")][:limit]
+        else:
+            items = queue.items(limit)
+        _print_items(items)
 
 
 @jobs_app.command("show")

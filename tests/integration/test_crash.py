@@ -94,14 +94,25 @@ class Node:
         }
         self.config.write_text(yaml.safe_dump(content))
         self._process: subprocess.Popen[bytes] | None = None
+        self._workers: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "tests.integration.fake_node", "serve", "--config", str(self.config)]
-        with (self.folder / "node.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=REPOSITORY, stderr=log, stdout=log, start_new_session=True
-            )
+    def start(self, *options: str) -> None:
+        self._process = self._spawn(self.config, "serve", *options)
         wait_until(lambda: listens(self.port), START_S, "the node listens")
+
+    def start_worker(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a worker of its own, on the same spool."""
+        content = yaml.safe_load(self.config.read_text())
+        content["queue"]["worker"] = name
+        config = self.folder / f"{name}.yaml"
+        config.write_text(yaml.safe_dump(content))
+        self._workers.append(self._spawn(config, "work"))
+        return self._workers[-1]
+
+    def _spawn(self, config: Path, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.integration.fake_node", *arguments, "--config", str(config)]
+        with (self.folder / "node.log").open("ab") as log:
+            return subprocess.Popen(command, cwd=REPOSITORY, stderr=log, stdout=log, start_new_session=True)
 
     def kill(self) -> None:
         """Kill the receiving process and the worker at one stroke."""
@@ -126,10 +137,11 @@ class Node:
         return self._process.wait(60)
 
     def close(self) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(10)
+        for process in (self._process, *self._workers):
+            if process is not None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
 
     def send(self, study: str = "1.2.3") -> None:
         """Send a study of 45 slices with storescu."""
@@ -278,6 +290,27 @@ def test_a_job_that_kills_its_worker_three_times_is_a_dead_letter_and_the_next_o
     poison.unlink()
     node.send("1.2.4")
     both_arrive(archive)
+
+
+def test_another_worker_takes_over_what_a_dead_one_had_in_hand(
+    tmp_path: Path, archive: Archive, archive_port: int
+) -> None:
+    node = Node(tmp_path, archive_port)
+    try:
+        node.start("--no-worker")
+        slow = node.will("slow", "300")
+        first = node.start_worker("worker-a")
+        node.send()
+        wait_until(lambda: node.runs == 1, START_S, "the pipeline runs")
+        first.kill()
+        first.wait(10)
+        slow.unlink()
+        node.start_worker("worker-b")
+        both_arrive(archive)
+        assert set(archive.received.values()) == {1}
+        assert node.runs == 2
+    finally:
+        node.close()
 
 
 def test_sigterm_ends_the_node_in_order_and_nothing_is_repeated(node: Node, archive: Archive) -> None:
