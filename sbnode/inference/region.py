@@ -6,19 +6,17 @@ of bone and of body in each cell reaches the network. It answers how likely the 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from sbnode.config import Execution
 from sbnode.errors import ModelError
 from sbnode.inference.geometry import Grid, SliceStack
-from sbnode.inference.model import ModelDescription, open_session, read_model_description
+from sbnode.inference.model import ModelDescription, Session, open_session, read_model_description
 from sbnode.inference.volume import Volume
 
 __all__ = ["BODY_HU", "BONE_HU", "CELL_MM", "RegionMap", "RegionModel"]
@@ -35,14 +33,18 @@ MULTIPLE_OF = 16
 """The network halves its grid four times."""
 BONE_CELL = 0.08
 """A cell with this much of the first channel holds some bone."""
+THIN_CELL = 0.04
+"""So much is left of a plate of 0.3 mm; noise alone stays below."""
 MARGIN_MM = 15.0
 """The network sees the bone and this much around it."""
+SAMPLE_STEP = 4
+"""Cells of a fine grid between two samples of the map: 1.6 mm on the grid of the results."""
 LEAST_BONE_ML = 6.0
 """A scan with less skull-base bone than this shows no skull base. A whole one holds 60-200 mL of it; mistakes of the
 network on chests, limbs and vaults stay far below."""
 LEAST_CONFIDENCE = 0.75
 """Below this mean probability over the bone that it calls skull base, the network is guessing."""
-LEAST_PART = 0.15
+LEAST_PART = 0.5
 """A separate part of the region smaller than this share of the largest is a mistake, not a second skull base."""
 REACH_CELLS = 3
 """Parts of the region count as one when bone joins them within this many cells."""
@@ -53,7 +55,7 @@ class RegionMap:
     """Where the skull base is, on a coarse grid along the patient axes.
 
     ``grid`` has the axes (up, back, left). ``inside`` is float32, shape ``grid.shape``: how likely bone near the cell
-    is skull base, 0..1; away from bone it means nothing. ``bone_ml`` is the amount of skull-base bone, ``confidence``
+    is skull base, 0..1, and 0 further than ``REACH_CELLS`` from such bone. ``bone_ml`` is the amount of skull-base bone, ``confidence``
     the mean probability over it, 0..1, and ``found`` whether there is a skull base at all.
     """
 
@@ -65,26 +67,26 @@ class RegionMap:
 
     def sample(self, grid: Grid) -> Field:
         """Return ``inside`` on another grid by trilinear interpolation, float32, shape ``grid.shape``; 0 beyond it."""
-        matrix = self.grid.axes @ grid.axes.T * (grid.spacing_mm / self.grid.spacing_mm)
-        offset = self.grid.to_index(grid.origin_mm)
-        sampled = np.empty(grid.shape, np.float32)
+        # The map is smooth, so every fourth cell is sampled and the cells between are interpolated: 50 times less work.
+        knots = [np.arange(0, size + SAMPLE_STEP, SAMPLE_STEP) for size in grid.shape]
+        matrix = self.grid.axes @ grid.axes.T * (grid.spacing_mm * SAMPLE_STEP / self.grid.spacing_mm)
+        sampled: Field = ndimage.affine_transform(
+            self.inside,
+            matrix,
+            self.grid.to_index(grid.origin_mm),
+            output_shape=tuple(len(positions) for positions in knots),
+            order=1,
+            mode="constant",
+            prefilter=False,
+        )
+        slices, rows, columns = (_linear(len(k), size) for k, size in zip(knots, grid.shape, strict=True))
+        return np.asarray(rows @ np.tensordot(slices, sampled, axes=1) @ columns.T, np.float32)
 
-        def fill(first: int, last: int) -> None:
-            ndimage.affine_transform(
-                self.inside,
-                matrix,
-                offset + matrix[:, 0] * first,
-                output=sampled[first:last],
-                output_shape=sampled[first:last].shape,
-                order=1,
-                mode="constant",
-                prefilter=False,
-            )
 
-        with ThreadPoolExecutor() as pool:
-            for task in [pool.submit(fill, k, min(k + 32, grid.shape[0])) for k in range(0, grid.shape[0], 32)]:
-                task.result()
-        return sampled
+def _linear(knots: int, size: int) -> Field:
+    """Matrix (size, knots) that interpolates linearly from every ``SAMPLE_STEP``-th cell to all cells of an axis."""
+    distance = np.abs(np.arange(size)[:, None] / SAMPLE_STEP - np.arange(knots)[None, :])
+    return np.maximum(1 - distance, 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class RegionModel:
     """The region network."""
 
     description: ModelDescription
-    session: onnxruntime.InferenceSession
+    session: Session
 
     @classmethod
     def open(cls, folder: Path, execution: Execution) -> RegionModel:
@@ -126,7 +128,7 @@ def coarse_channels(hu: NDArray[np.int16], stack: SliceStack) -> tuple[Grid, Fie
         stack: where the slices lie.
 
     Returns:
-        The grid of the cells, axes (up, back, left), and the two channels, float32 (2, *grid.shape), 0 outside the scan.
+        The grid of the cells, axes (up, back, left), and the two channels, float32 (2, *grid.shape); 0 beyond the scan.
     """
     blocks = (
         _block_size(float(np.median(np.diff(stack.positions_mm)))),
@@ -161,7 +163,7 @@ def _block_means(hu: NDArray[np.int16], window_hu: tuple[float, float], blocks: 
         part = hu[first : first + int(size)].astype(np.float32)
         scaled = np.clip((part - low) / (high - low), 0, 1).sum(axis=0) / size
         sums = np.add.reduceat(np.add.reduceat(scaled, starts[1], axis=0), starts[2], axis=1)
-        means.append(sums / sizes[1][:, None] / sizes[2][None, :])
+        means.append(np.asarray(sums / sizes[1][:, None] / sizes[2][None, :], np.float32))
     return np.stack(means)
 
 
@@ -215,16 +217,15 @@ def _crop_to_bone(grid: Grid, channels: Field) -> tuple[Grid, Field]:
 
 def _judged(grid: Grid, inside: Field, bone: Field) -> RegionMap:
     """Drop stray parts of the region and decide whether what is left is a skull base."""
-    core = (inside > 0.5) & (bone > BONE_CELL)
+    core = (inside > 0.5) & (bone > THIN_CELL)
     joined = ndimage.binary_dilation(core, iterations=REACH_CELLS)
     parts, count = ndimage.label(joined)
     amounts = np.bincount(parts.ravel(), weights=(bone * core).ravel(), minlength=count + 1)
     amounts[0] = 0
     kept = amounts >= max(LEAST_PART * amounts.max(initial=0), 1e-6)
-    # Cells without bone near them belong to no part; they keep their value and bear on nothing.
-    stray = (parts > 0) & ~kept[parts]
-    inside = np.where(stray, np.float32(0), inside)
-    weights = bone * (core & ~stray)
+    region = kept[parts]
+    inside = np.where(region, inside, np.float32(0))
+    weights = bone * (core & region)
     amount = float(weights.sum())
     bone_ml = amount * CELL_MM**3 / 1000
     confidence = float((weights * inside).sum() / amount) if amount else 0.0
