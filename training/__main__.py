@@ -30,7 +30,7 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=20261)
-    parser.add_argument("--steps", type=int, default=20500)
+    parser.add_argument("--steps", type=int, default=20000)
     parser.set_defaults(run=_train)
 
 

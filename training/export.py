@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,16 +100,19 @@ def export_model(checkpoint: Path, folder: Path, version: str) -> None:
 
 def _write_onnx(deployed: Deployed, path: Path) -> None:
     axes = {2: "slices", 3: "rows", 4: "columns"}
-    torch.onnx.export(
-        deployed.eval(),
-        (torch.zeros(1, 1, 32, 40, 48),),
-        str(path),
-        opset_version=OPSET,
-        input_names=["hu"],
-        output_names=list(OUTPUT_NAMES),
-        dynamic_axes=dict.fromkeys(("hu", *OUTPUT_NAMES), axes),
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated, but it alone keeps three free axes through space-to-depth.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            deployed.eval(),
+            (torch.zeros(1, 1, 32, 40, 48),),
+            str(path),
+            opset_version=OPSET,
+            input_names=["hu"],
+            output_names=list(OUTPUT_NAMES),
+            dynamic_axes=dict.fromkeys(("hu", *OUTPUT_NAMES), axes),
+            dynamo=False,
+        )
     onnx.checker.check_model(onnx.load(str(path)))
 
 

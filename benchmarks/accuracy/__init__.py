@@ -1,0 +1,1 @@
+"""Accuracy on simulated scans with known truth, beside thresholds: `python -m benchmarks.accuracy`."""

@@ -1,0 +1,109 @@
+"""The whole way of the model on a tiny net and pool: simulate, train, resume, export, equal outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch", reason="training's libraries are installed by `make train`")
+pytest.importorskip("onnx", reason="training's libraries are installed by `make train`")
+
+from sbnode.config import Execution  # noqa: E402
+from sbnode.inference.model import OccupancyModel  # noqa: E402
+from simulator.shapes import FineGrid  # noqa: E402
+from training import export, pool  # noqa: E402
+from training.loss import LossWeights, Truth, loss  # noqa: E402
+from training.network import NetworkSpec, OccupancyNet, depth_to_space, space_to_depth  # noqa: E402
+from training.optimisation import Plan, train  # noqa: E402
+
+TINY_GRID = FineGrid(count=64, step_mm=0.2)
+
+
+def tiny_plan(steps: int) -> Plan:
+    return Plan(
+        seed=4,
+        steps=steps,
+        network=NetworkSpec(channels=(8, 8, 8)),
+        patch=(16, 16, 16),
+        first_scenes=2,
+        steps_per_scene=1000,
+        warm_up=1000,
+        checkpoint_steps=2,
+        log_steps=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cache = tmp_path_factory.mktemp("straight")
+    pool.generate(cache / "scenes", 4, range(2), TINY_GRID)
+    train(tiny_plan(4), cache)
+    return cache
+
+
+def test_an_entry_holds_what_the_simulator_made(trained: Path) -> None:
+    stored, made = pool.read(trained / "scenes", 1), pool.simulate(4, 1, TINY_GRID)
+    assert np.array_equal(stored.hu, made.hu)
+    assert np.array_equal(stored.occupancy, made.occupancy)
+    assert stored.hu.shape == (pool.SCANS_PER_SCENE, 28, 28, 28)
+
+
+def test_training_resumes_to_the_same_weights(trained: Path, tmp_path: Path) -> None:
+    pool.generate(tmp_path / "scenes", 4, range(2), TINY_GRID)
+    train(tiny_plan(2), tmp_path)
+    train(tiny_plan(4), tmp_path)
+    straight = torch.load(trained / "checkpoint.pt", weights_only=True)
+    resumed = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert resumed["step"] == straight["step"] == 4
+    for name, value in straight["averaged"].items():
+        assert torch.equal(value, resumed["averaged"][name]), name
+
+
+def test_the_log_has_every_term(trained: Path) -> None:
+    lines = (trained / "loss.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4]
+    assert {"total", "cross", "dice", "mass", "skeleton", "sheet", "lumen"} <= json.loads(lines[0]).keys()
+
+
+def test_the_export_equals_the_network_and_opens_in_the_node(trained: Path, tmp_path: Path) -> None:
+    export.export_model(trained / "checkpoint.pt", tmp_path, "0.0.1")
+    checkpoint = export.load(trained / "checkpoint.pt")
+    assert export.largest_difference(checkpoint, tmp_path / "model.onnx") < export.TOLERANCE
+    description = yaml.safe_load((tmp_path / "model.yaml").read_text(encoding="utf-8"))
+    assert description["sha256"] == hashlib.sha256((tmp_path / "model.onnx").read_bytes()).hexdigest()
+    assert description["training"]["steps"] == 4
+    model = OccupancyModel.open(tmp_path, Execution(provider="cpu", threads=1))
+    assert model.description.name == "skullbase"
+
+
+def test_space_to_depth_and_back() -> None:
+    field = torch.arange(2 * 3 * 4 * 6 * 8, dtype=torch.float32).reshape(2, 3, 4, 6, 8)
+    assert torch.equal(depth_to_space(space_to_depth(field)), field)
+
+
+def test_folding_keeps_the_function() -> None:
+    torch.manual_seed(0)
+    network = OccupancyNet(NetworkSpec(channels=(8, 8, 8)))
+    block = torch.randn(2, 1, 16, 16, 16)
+    network(block)
+    with torch.no_grad():
+        expected = network.eval()(block)
+        folded = export.fold(network)(block)
+    assert torch.allclose(folded, expected, atol=1e-4)
+
+
+def test_the_loss_prefers_the_truth() -> None:
+    occupancy = torch.zeros(1, 1, 8, 8, 8)
+    occupancy[..., 3:5] = 0.6
+    zero = torch.zeros_like(occupancy)
+    truth = Truth(occupancy=occupancy, sheet=zero, lumen=zero)
+    logits = torch.cat([torch.logit(occupancy.clamp(1e-4, 1 - 1e-4)), zero - 9, zero - 9], dim=1)
+    best, _ = loss(logits, truth, LossWeights())
+    for shift in (-1.5, 1.5):
+        worse, _ = loss(logits + torch.tensor([shift, 0.0, 0.0]).reshape(1, 3, 1, 1, 1), truth, LossWeights())
+        assert worse > best
