@@ -148,6 +148,12 @@ def test_who_isn_t_meant_is_rejected_with_the_reason(
     ]
 
 
+def test_the_configured_pdu_length_is_negotiated(start: Start) -> None:
+    association = associate(start(max_pdu_bytes=65536).port)
+    assert association.acceptor.maximum_length == 65536
+    association.release()
+
+
 def test_any_called_ae_title_when_configured(start: Start) -> None:
     association = associate(start(require_called_ae_title=False).port, called="ANYTHING")
     assert association.is_established
