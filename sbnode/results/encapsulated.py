@@ -7,7 +7,7 @@ from highdicom.color import CIELabColor
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
-from pydicom.uid import CTImageStorage, EncapsulatedSTLStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, EncapsulatedSTLStorage, ExplicitVRLittleEndian
 
 from sbnode import __version__
 from sbnode.inference.volume import Volume
@@ -25,7 +25,7 @@ STL_SERIES_STEP = 1000
 _MILLIMETRE = Code("mm", "UCUM", "millimeter")
 _CONCEPT = Code("85040-4", "LN", "CT 3D CAM model")
 _USAGE = Code("129012", "DCM", "Educational Intent")
-_IMPLEMENTATION_CLASS_UID = result_uid("sbnode", "implementation")
+_IMPLEMENTATION_CLASS_UID = UID(result_uid("sbnode", "implementation"))
 
 
 def build(stl: bytes, volume: Volume, derivation: Derivation, icon: NDArray[np.uint8] | None = None) -> Dataset:
@@ -56,7 +56,7 @@ def build(stl: bytes, volume: Volume, derivation: Derivation, icon: NDArray[np.u
 
 def _common(document: Dataset, derivation: Derivation) -> None:
     """SOP Common and Enhanced General Equipment modules (PS3.3 C.12.1, C.7.5.2)."""
-    uid = result_uid(derivation.job_key, "stl.instance")
+    uid = UID(result_uid(derivation.job_key, "stl.instance"))
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = EncapsulatedSTLStorage
     meta.MediaStorageSOPInstanceUID = uid

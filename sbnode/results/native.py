@@ -105,12 +105,11 @@ class _Field:
         """Grid index of the first pixel of each slice, relative to the box, shape (slices, 3)."""
 
     def slices(self) -> range:
-        """Slices that may hold bone: those in the box and one beyond it on either side."""
+        """Slices that may hold bone: those in the box and the next beyond it on either side."""
         z = self._origins[:, 0]
-        inside = np.flatnonzero((z > -1) & (z < self._level.shape[0]))
-        if not inside.size:
-            return range(0)
-        return range(max(int(inside[0]) - 1, 0), min(int(inside[-1]) + 2, len(z)))
+        first = int(np.searchsorted(z, -1))
+        last = int(np.searchsorted(z, self._level.shape[0]))
+        return range(max(first - 1, 0), min(last + 1, len(z)))
 
     def window(self, k: int) -> tuple[slice, slice]:
         """Rows and columns of slice ``k`` that lie in the box, one more on either side."""

@@ -91,9 +91,10 @@ def icon(bone: Bone, region: Region = "skull_base") -> Picture:
 def _surface_panel(bone: Anatomical, side: str, region: Region) -> _Panel:
     view = View.from_side(side)
     certain, inferred = (
-        np.array(segment.rgb, np.float32) / 255 for segment in (bone_segment(region), inferred_segment(region))
+        np.array(segment.rgb, np.float32) / np.float32(255)
+        for segment in (bone_segment(region), inferred_segment(region))
     )
-    background = np.array(_BACKGROUND, np.float32) / 255
+    background = np.array(_BACKGROUND, np.float32) / np.float32(255)
     return _Panel(_TITLES[side], render_view(bone, view, (certain, inferred), background), view.letters)
 
 

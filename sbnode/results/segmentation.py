@@ -39,8 +39,8 @@ def build(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
 
     One frame per segment and slice, each with the one source image it lies on, from the first slice with bone
     to the last; empty frames between are kept, because viewers that assume even spacing displace a segment
-    with gaps. Frames are ordered by segment, then along the normal of the slices. Without inferred bone there
-    is one segment.
+    with gaps. Frames are ordered by segment, then against the normal of the slices (axial: from the top
+    down). Without inferred bone there is one segment.
 
     Raises:
         NoSkullBase: no voxel of the source slices holds bone.
@@ -56,6 +56,9 @@ def build(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
     segmentation = _segmentation(labels[slices.start : slices.stop], volume, slices, header, derivation)
     _reference_frames(segmentation, volume, slices)
     _settle(segmentation, derivation)
+    # highdicom drops the spacing of a sheared stack; OHIF shows nothing without it.
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    shared.PixelMeasuresSequence = _pixel_measures(volume, slices)
     inherit(segmentation, header)
     return segmentation
 
@@ -218,6 +221,8 @@ def _reference_frames(segmentation: Dataset, volume: Volume, slices: Sequence[in
     slice_of = {_slice_uid(volume, k): k for k in slices}
     for group in segmentation.PerFrameFunctionalGroupsSequence:
         item = group.DerivationImageSequence[0].SourceImageSequence[0]
+        if item.ReferencedSOPInstanceUID not in slice_of:
+            continue  # highdicom shares an item between the segments: done already
         k = slice_of[item.ReferencedSOPInstanceUID]
         instance = volume.instances[k]
         item.ReferencedSOPClassUID = instance.sop_class_uid
@@ -236,6 +241,7 @@ def _reference_frames(segmentation: Dataset, volume: Volume, slices: Sequence[in
 def _settle(segmentation: Dataset, derivation: Derivation) -> None:
     """Set what highdicom leaves out or takes from the clock and from random numbers."""
     made_at = derivation.made_at
+    segmentation["PixelData"].VR = "OB"
     segmentation.ContentQualification = derivation.settings.content_qualification
     segmentation.SeriesDate = segmentation.InstanceCreationDate = made_at.strftime("%Y%m%d")
     segmentation.SeriesTime = segmentation.InstanceCreationTime = made_at.strftime("%H%M%S.%f")

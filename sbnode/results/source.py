@@ -94,8 +94,8 @@ def inherit(target: Dataset, header: Dataset) -> None:
             setattr(target, keyword, None)
     if "SpecificCharacterSet" not in header and "SpecificCharacterSet" in target:
         del target.SpecificCharacterSet
-    # Raw elements are decoded with the character set that they were read with.
-    target.set_original_encoding(None, None, cast(Any, header.original_character_set))
+    # Raw elements are written as they are, and decoded with the character set that they were read with.
+    target.set_original_encoding(False, True, cast(Any, header.original_character_set))
 
 
 def frame_of_reference_uid(volume: Volume) -> str:

@@ -25,4 +25,4 @@ def to_bytes(surface: Surface) -> bytes:
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     records["normal"] = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
     records["corners"] = corners
-    return HEADER.ljust(80) + np.uint32(len(records)).astype("<u4").tobytes() + records.tobytes()
+    return HEADER.ljust(80) + len(records).to_bytes(4, "little") + records.tobytes()

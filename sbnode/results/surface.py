@@ -108,7 +108,7 @@ def _without_specks(
 
 def _decimated(
     vertices: NDArray[np.float32], triangles: NDArray[np.int32]
-) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     solid = manifold3d.Manifold(
         manifold3d.Mesh(vert_properties=vertices, tri_verts=np.ascontiguousarray(triangles, np.uint32))
     )
@@ -119,7 +119,7 @@ def _decimated(
     if simpler.num_tri() > MOST_TRIANGLES and len(triangles) <= LARGE_TRIANGLES:
         simpler = simpler.simplify(large - small)
     mesh = simpler.to_mesh()
-    return np.asarray(mesh.vert_properties[:, :3], np.float32), np.asarray(mesh.tri_verts, np.uint32)
+    return np.asarray(mesh.vert_properties[:, :3], np.float32), np.asarray(mesh.tri_verts).astype(np.int32)
 
 
 def _parted(vertices_mm: NDArray[np.float32], triangles: NDArray[np.int32]) -> NDArray[np.float32]:

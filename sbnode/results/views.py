@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ _LIGHT = np.array([0.35, 0.35, 0.87])
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Rgb = NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,15 +102,14 @@ class View:
     @property
     def letters(self) -> tuple[str, str, str, str]:
         """Orientation letters at the left, right, top and bottom of the picture."""
-        left, right = _LETTERS[self.across] if self.across_forward else _LETTERS[self.across][::-1]
-        top, bottom = _LETTERS[self.down] if self.down_forward else _LETTERS[self.down][::-1]
-        return left, right, top, bottom
+        sides = _LETTERS[self.across][:: 1 if self.across_forward else -1]
+        ends = _LETTERS[self.down][:: 1 if self.down_forward else -1]
+        return sides[0], sides[1], ends[0], ends[1]
 
-    def turn(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    def turn(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
         """Return ``array`` of `Anatomical` with the axes (depth, down, across) of this view."""
         steps = [slice(None, None, 1 if f else -1) for f in self._forward]
-        turned: NDArray[np.generic] = array.transpose(self.depth, self.down, self.across)[tuple(steps)]
-        return turned
+        return array.transpose(self.depth, self.down, self.across)[tuple(steps)]
 
     @property
     def _forward(self) -> tuple[bool, bool, bool]:
@@ -147,7 +148,7 @@ def render_view(bone: Anatomical, view: View, colours: tuple[Rgb, Rgb], backgrou
     return np.asarray(np.clip(picture * 255 + 0.5, 0, 255), np.uint8)
 
 
-def _normals(level: NDArray[np.generic], *hit: NDArray[np.intp]) -> NDArray[np.float32]:
+def _normals(level: Field, *hit: NDArray[np.intp]) -> NDArray[np.float32]:
     """Outward unit normals (depth, down, across) at cells of the field: a Sobel gradient over 3 x 3 x 3."""
     last = np.array(level.shape) - 1
     gradient = np.zeros((hit[0].size, 3), np.float32)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sbnode.inference.bone import Bone
+from sbnode.inference.geometry import Grid
+from sbnode.results import preview
+from sbnode.results.views import DIRECTIONS, Anatomical, View, render_view
+from tests.results.phantom import Scan
+
+WHITE, BLUE = np.array([1, 1, 1], np.float32), np.array([0, 0, 1], np.float32)
+BLACK = np.zeros(3, np.float32)
+# Rows of the axes matrix: directions of growing slice, row and column; sagittal slices, from left to right.
+SAGITTAL = np.array([[-1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+AXIAL = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
+
+
+def bone_with_corner(axes: np.ndarray) -> Bone:
+    """A block with a smaller one, inferred, at its left, anterior, superior corner."""
+    grid = Grid(origin_mm=np.zeros(3), axes=axes, spacing_mm=1.0, shape=(30, 30, 30))
+    points = grid.to_patient(np.moveaxis(np.indices(grid.shape, dtype=np.float64), 0, -1))
+    middle = grid.to_patient(np.array([14.5] * 3))
+    offset = points - middle
+    block = np.abs(offset).max(axis=-1) < 6
+    corner = np.abs(offset - [8, -8, 8]).max(axis=-1) < 3
+    level = np.where(block | corner, 0.5, -0.5).astype(np.float32)
+    return Bone(grid=grid, level=level, inferred=corner & ~block)
+
+
+@pytest.mark.parametrize("axes", [AXIAL, SAGITTAL])
+@pytest.mark.parametrize(
+    ("side", "at_top", "at_left"),
+    [
+        ("anterior", True, False),
+        ("posterior", True, True),
+        ("left", True, True),
+        ("right", True, False),
+        ("superior", True, True),
+        ("inferior", True, False),
+    ],
+)
+def test_views_show_the_patient_the_right_way_round(axes: np.ndarray, side: str, at_top: bool, at_left: bool) -> None:
+    """The corner is left, anterior and superior: where the letters say so, there it must be in the picture."""
+    view = View.from_side(side)
+    picture = render_view(Anatomical.of(bone_with_corner(axes)), view, (WHITE, BLUE), BLACK).astype(int)
+    is_blue = picture[..., 2] > picture[..., 0] + 20
+    rows, columns = np.nonzero(is_blue)
+    assert rows.size
+    assert (rows.mean() < 15) == at_top
+    assert (columns.mean() < 15) == at_left
+    left, right, top, bottom = view.letters
+    assert {left, right} in ({"L", "R"}, {"A", "P"})
+    assert ({left: True, right: False}[next(letter for letter in "LA" if letter in (left, right))]) == at_left
+    assert {top, bottom} in ({"S", "I"}, {"A", "P"})
+    assert top in "SA"
+
+
+def test_a_shell_of_inferred_cells_on_certain_bone_is_not_shown_as_thin_bone() -> None:
+    bone = bone_with_corner(AXIAL)
+    inner = np.zeros_like(bone.inferred)
+    inner[10:20, 10:20, 10:20] = True
+    shell = replace(bone, inferred=(bone.level > 0) & ~inner)
+    picture = render_view(Anatomical.of(shell), View.from_side("anterior"), (WHITE, BLUE), BLACK).astype(int)
+    assert picture[15, 15, 0] == picture[15, 15, 2] > 0
+
+
+@pytest.mark.parametrize("case", ["scan", "tilted_scan"])
+def test_the_picture_has_its_panels_and_both_colours(case: str, request: pytest.FixtureRequest) -> None:
+    scan: Scan = request.getfixturevalue(case)
+    picture = np.asarray(preview.render(scan.bone, scan.volume))
+    assert picture.ndim == 3
+    assert picture.shape[0] > 1000
+    is_blue = picture[..., 2].astype(int) > picture[..., 0].astype(int) + 60
+    is_bone = picture[..., 0].astype(int) > picture[..., 2].astype(int) + 40
+    # The plate is seen from several sides, and its outline on the CT.
+    assert is_blue.sum() > 500
+    assert is_bone.sum() > 5000
+
+
+def test_contours_lie_on_the_ct(tilted_scan: Scan) -> None:
+    """HU sampled at the bone's own points are bone: the cut follows the sheared slices."""
+    points = tilted_scan.bone.grid.to_patient(np.argwhere(tilted_scan.bone.level > 0.45).astype(float))
+    hu = preview._sample_hu(tilted_scan.volume, points)
+    assert np.median(hu) > 1100
+    assert np.quantile(hu, 0.05) > 600
+
+
+def test_the_icon_is_small_and_grey(scan: Scan) -> None:
+    picture = preview.icon(scan.bone)
+    assert picture.shape == (64, 64)
+    assert picture.dtype == np.uint8
+    assert np.ptp(picture) > 100
+
+
+def test_directions_are_the_six_sides() -> None:
+    assert len({View.from_side(side) for side in DIRECTIONS}) == 6
