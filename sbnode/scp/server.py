@@ -78,8 +78,7 @@ class Receiver:
             ConfigError: a port is in use, the address isn't ours, or a certificate can't be used.
         """
         node = self._config.node
-        # Written for each PDU and discarded, these records cost a tenth of the throughput; ours say what
-        # matters.
+        # pynetdicom formats a record for each PDU and message, with UIDs in it; ours say what matters.
         _config.LOG_HANDLER_LEVEL = "none"
         try:
             self._listen(node.port, None)
