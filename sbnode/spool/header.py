@@ -63,9 +63,7 @@ def read_header(data_set: bytes, transfer_syntax_uid: str, max_bytes: int) -> Da
         content, end = _inflate(data_set, max_bytes)
     pixels = _PixelDataFinder(BytesIO(content))
     try:
-        header = read_dataset(
-            pixels.stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=pixels.is_found
-        )
+        header = read_dataset(pixels.stream, syntax.is_implicit_VR, syntax.is_little_endian, stop_when=pixels.is_found)
     except PARSER_FAULTS as error:
         raise NotUnderstood(f"the data set can't be parsed: {type(error).__name__}") from error
     pixels.check(syntax, end)

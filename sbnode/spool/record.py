@@ -106,8 +106,6 @@ def _instance(facts: dict[str, Any], path: Path) -> Instance:
     """Build the instance from its kept facts; from its header when another version of sbnode kept others."""
     if facts.keys() != _FACTS:
         return read_instance(path)
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
-    }
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     values["key"] = SeriesKey(*values["key"])
     return Instance(path=path, **values)

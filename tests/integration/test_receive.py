@@ -187,9 +187,7 @@ def test_sigkill_loses_no_acknowledged_instance_and_a_restart_announces_them(tmp
     spool.verify(series)
     assert {instance.instance_number for instance in series.instances} >= set(range(1, acknowledged + 1))
     again = Process.start("receiver", command, log)
-    wait_until(
-        lambda: f"complete {STUDY}" in log.read_text(), 60, "the study was announced after the restart"
-    )
+    wait_until(lambda: f"complete {STUDY}" in log.read_text(), 60, "the study was announced after the restart")
     again.stop()
 
 

@@ -24,9 +24,7 @@ def keep(spool: Spool, number: int = 1, size: int = 16) -> Path:
 
 
 def written(spool: Spool) -> list[str]:
-    return sorted(
-        path.name for path in (spool.path / "tmp").rglob("*") if path.is_file() and path.name != ".lock"
-    )
+    return sorted(path.name for path in (spool.path / "tmp").rglob("*") if path.is_file() and path.name != ".lock")
 
 
 @pytest.mark.parametrize("call", ["fsync", "link"])
@@ -48,9 +46,7 @@ def test_a_device_that_fills_up_leaves_no_file(
     assert keep(spool).exists()
 
 
-def test_another_fault_of_the_device_is_not_called_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_fault_of_the_device_is_not_called_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path, 0)
 
     def broken(_: int) -> None:
@@ -155,9 +151,7 @@ def test_a_second_process_does_not_sweep_what_the_first_is_writing(tmp_path: Pat
     spool = Spool(tmp_path, 0)
     folder = spool.begin_result("job")
     (folder / "seg.dcm").write_bytes(b"half")
-    program = (
-        "import sys; from pathlib import Path; from sbnode.spool import Spool; Spool(Path(sys.argv[1]), 0)"
-    )
+    program = "import sys; from pathlib import Path; from sbnode.spool import Spool; Spool(Path(sys.argv[1]), 0)"
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     assert (folder / "seg.dcm").read_bytes() == b"half"
 

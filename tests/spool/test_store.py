@@ -36,9 +36,7 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool", min_free_bytes=0)
 
 
-def keep(
-    spool: Spool, data_set: bytes, uid: str = f"{SERIES}.1", syntax: str = ExplicitVRLittleEndian
-) -> Stored:
+def keep(spool: Spool, data_set: bytes, uid: str = f"{SERIES}.1", syntax: str = ExplicitVRLittleEndian) -> Stored:
     return spool.store(CTImageStorage, uid, syntax, "PACS", data_set)
 
 
