@@ -17,8 +17,8 @@ from simulator.slab import Slab
 __all__ = ["SimulatedHead", "simulate_head", "write_head"]
 
 CELLS_PER_SLICE = 2
-SLAB_SLICES = 10
-MARGIN_CELLS = 6
+SLAB_SLICES = 16
+MARGIN_CELLS = 3
 """A slab is drawn this much further, so that the slice profile sees its neighbours."""
 CENTRE_MM = (0.0, 13.5, -3.0)
 """Middle of the field of view in the frame of the anatomy."""
@@ -73,7 +73,7 @@ def simulate_head(
     random = np.random.default_rng(seed)
     for first in range(0, slices, SLAB_SLICES):
         part = slice(first, min(first + SLAB_SLICES, slices))
-        hu[part] += noise_hu * kernel_noise(hu[part].shape, acquisition, random)  # type: ignore[arg-type]
+        hu[part] += noise_hu * kernel_noise(hu[part].shape, acquisition, random)
     stored = np.rint(np.clip(hu, *SCANNER_RANGE_HU)).astype(np.int16)
     return SimulatedHead(hu=stored, stack=stack, plates=PLATES, canals=CANALS)
 

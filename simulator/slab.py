@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,13 +79,9 @@ class Slab:
         # In the middle both vanish; the distance there is the smallest radius.
         return np.asarray((scaled + 1e-6) * (scaled - 1) / (slope + 1e-6 / min(radii)), np.float32)
 
-    def column(
-        self, centre: tuple[float, float], radii: tuple[float, float], low: float, high: float
-    ) -> Field:
+    def column(self, centre: tuple[float, float], radii: tuple[float, float], low: float, high: float) -> Field:
         """Distance to an upright elliptic cylinder between two heights."""
-        round_part = (np.hypot((self.x - centre[0]) / radii[0], (self.y - centre[1]) / radii[1]) - 1) * min(
-            radii
-        )
+        round_part = (np.hypot((self.x - centre[0]) / radii[0], (self.y - centre[1]) / radii[1]) - 1) * min(radii)
         return np.asarray(np.maximum(round_part, np.maximum(low - self.z, self.z - high)), np.float32)
 
     def cone(self, start: Sequence[float], end: Sequence[float], first_mm: float, last_mm: float) -> Field:
@@ -163,8 +160,7 @@ class Slab:
         part = self.part(low, high)
         if part is not None:
             gaps = [
-                np.maximum(a - axis, axis - b)
-                for axis, a, b in zip((part.x, part.y, part.z), low, high, strict=True)
+                np.maximum(a - axis, axis - b) for axis, a, b in zip((part.x, part.y, part.z), low, high, strict=True)
             ]
             part.solid(np.maximum(np.maximum(gaps[0], gaps[1]), gaps[2]))
 
@@ -172,9 +168,9 @@ class Slab:
         """Take away the bone within ``radius_mm`` of a path."""
         part = self._about(path, radius_mm)
         if part is not None:
-            away = [part._along(a, b)[1] for a, b in zip(path[:-1], path[1:], strict=True)]
+            away = [part._along(a, b)[1] for a, b in pairwise(path)]
             part.carve(np.minimum.reduce(away) - np.float32(radius_mm), hu)
 
     def _about(self, path: Sequence[Sequence[float]], radius_mm: float) -> Slab | None:
         points = np.asarray(path, np.float64)
-        return self.part(points.min(axis=0) - radius_mm, points.max(axis=0) + radius_mm)  # type: ignore[arg-type]
+        return self.part(points.min(axis=0) - radius_mm, points.max(axis=0) + radius_mm)

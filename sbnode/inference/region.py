@@ -54,9 +54,9 @@ REACH_CELLS = 3
 class RegionMap:
     """Where the skull base is, on a coarse grid along the patient axes.
 
-    ``grid`` has the axes (up, back, left). ``inside`` is float32, shape ``grid.shape``: how likely bone near the cell
-    is skull base, 0..1, and 0 further than ``REACH_CELLS`` from such bone. ``bone_ml`` is the amount of skull-base bone, ``confidence``
-    the mean probability over it, 0..1, and ``found`` whether there is a skull base at all.
+    ``grid`` has the axes (up, back, left). ``inside`` is float32, shape ``grid.shape``: how likely bone near the
+    cell is skull base, 0..1, and 0 further than ``REACH_CELLS`` from such bone. ``bone_ml`` is the amount of
+    skull-base bone, ``confidence`` the mean probability over it, 0..1, and ``found`` whether there is a skull base.
     """
 
     grid: Grid

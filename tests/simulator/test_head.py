@@ -59,9 +59,7 @@ def test_the_thinnest_and_widest_of_the_truth() -> None:
 
 
 def test_a_small_scan_shows_brain_bone_and_air_and_is_written(tmp_path: Path) -> None:
-    head = simulate_head(
-        slices=4, rows=96, spacing_mm=(2.0, 2.0, 2.0), noise_hu=20.0, centre_mm=(0.0, 13.5, 30.0)
-    )
+    head = simulate_head(slices=4, rows=96, spacing_mm=(2.0, 2.0, 2.0), noise_hu=20.0, centre_mm=(0.0, 13.5, 30.0))
     row, column = 48, 48
     assert head.hu[2, row, column] == pytest.approx(36, abs=80)
     assert head.hu.max() > 900

@@ -115,7 +115,7 @@ def _atlas(labels: NDArray[np.uint8]) -> Atlas:
 
 def _coordinates() -> tuple[NDArray[np.float64], ...]:
     """x, y and z of the voxels in mm, shaped to broadcast to (z, y, x)."""
-    x, y, z = (origin + np.arange(n) for origin, n in zip(ORIGIN_MM, SHAPE_XYZ, strict=True))
+    x, y, z = (np.arange(n, dtype=np.float64) + origin for origin, n in zip(ORIGIN_MM, SHAPE_XYZ, strict=True))
     return x[None, None, :], y[None, :, None], z[:, None, None]
 
 

@@ -32,7 +32,7 @@ def export_model(checkpoint: Path, folder: Path, version: str) -> None:
     network.load_state_dict(torch.load(checkpoint, weights_only=True)["network"])
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "model.onnx"
-    axes = {axis: name for axis, name in ((2, "depth"), (3, "height"), (4, "width"))}
+    axes = {2: "depth", 3: "height", 4: "width"}
     torch.onnx.export(
         _Probability(network).eval(),
         (torch.zeros(1, 2, 32, 48, 64),),

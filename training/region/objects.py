@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +27,7 @@ def add_ball(hu: Field, centre: NDArray[np.float64], radius_mm: float, value_hu:
 
 
 def _tube(hu: Field, points: NDArray[np.float64], radius_mm: float, value_hu: float) -> None:
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in pairwise(points):
         steps = max(2, int(np.linalg.norm(end - start) * FINE_MM / max(1.0, radius_mm * 0.7)))
         for t in np.linspace(0, 1, steps):
             add_ball(hu, start + t * (end - start), radius_mm, value_hu)
@@ -77,11 +79,14 @@ def table(shape: tuple[int, ...], random: np.random.Generator) -> Field:
 
 def negative(random: np.random.Generator) -> Field:
     """HU of something that holds no head: chest, limbs, blobs, an empty table."""
-    shape = tuple(int(n) * 32 for n in random.integers((2, 4, 4), (5, 6, 6)))
+    shape = tuple(int(n) * 32 for n in random.integers((2, 4, 4), (5, 6, 7)))
     hu = np.full(shape, -1000.0, np.float32)
-    kind = random.choice(["chest", "limbs", "blobs", "empty"], p=[0.4, 0.25, 0.25, 0.1])
+    kind = random.choice(["chest", "shoulders", "limbs", "blobs", "empty"], p=[0.25, 0.35, 0.15, 0.2, 0.05])
     if kind == "chest":
         _chest(hu, random)
+    elif kind == "shoulders":
+        _chest(hu, random)
+        _girdle(hu, random)
     elif kind == "limbs":
         _limbs(hu, random)
     elif kind == "blobs":
@@ -113,6 +118,31 @@ def _chest(hu: Field, random: np.random.Generator) -> None:
     hu[(abs(x) < 16) & (abs(y + deep * 0.97) < 5) & (abs(z) < 80)] = bone * 0.8
     if random.uniform() < 0.5:
         add_vessels(hu, random)
+
+
+def _girdle(hu: Field, random: np.random.Generator) -> None:
+    """Clavicles, shoulder blades, heads of the humerus, and vessels with contrast between them."""
+    size = np.array(hu.shape)
+    middle = (size - 1) / 2
+    bone = random.uniform(350, 1300)
+    height = random.uniform(-0.3, 0.3) * size[0]
+    for side in (-1, 1):
+        if random.uniform() < 0.2:
+            continue
+        jitter = random.normal(0, 5, (6, 3)) / FINE_MM
+
+        def place(up: float, back: float, left: float, side: int = side) -> NDArray[np.float64]:
+            return middle + np.array([height + up / FINE_MM, back / FINE_MM, side * left / FINE_MM])
+
+        joint = place(0, 10, 100) + jitter[0]
+        add_ball(hu, joint, random.uniform(16, 24), bone * 0.6)
+        _tube(hu, np.array([joint, joint + np.array([-60, 0, 8 * side]) / FINE_MM]), random.uniform(8, 12), bone)
+        clavicle = np.array([place(-10, -55, 15), place(5, -45, 60), place(15, -5, 95)]) + jitter[1:4]
+        _tube(hu, clavicle, random.uniform(4, 7), bone)
+        blade = [place(5, 20, 90) + jitter[4], place(-30, 65, 45) + jitter[5], place(-80, 60, 60)]
+        _tube(hu, np.array([*blade, blade[0]]), random.uniform(3, 6), bone * 0.8)
+        _tube(hu, np.array([place(15, -5, 95), place(0, 60, 50)]) + jitter[1:3], random.uniform(4, 7), bone * 0.9)
+    add_vessels(hu, random)
 
 
 def _limbs(hu: Field, random: np.random.Generator) -> None:

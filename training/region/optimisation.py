@@ -30,7 +30,7 @@ HELD_OUT = 12
 def train(cache: Path, steps: int, seed: int) -> None:
     """Train for ``steps`` in all and leave ``checkpoint.pt`` in ``cache``."""
     torch.manual_seed(seed)
-    network = RegionNet().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = RegionNet().to(memory_format=torch.channels_last_3d)
     optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=1e-3)
     checkpoint, first = cache / "checkpoint.pt", 0
     if checkpoint.exists():

@@ -21,7 +21,7 @@ from training.region.channels import FINE_MM, to_channels
 __all__ = ["AtlasTensors", "Sample", "random_sample"]
 
 HEAD_CENTRE_MM = np.array([0.0, -85.0, 1535.0])
-NEGATIVE_SHARE = 0.15
+NEGATIVE_SHARE = 0.25
 BAND_MM = 9.0
 """The region counts this close to bone; further away nothing depends on it."""
 
@@ -36,6 +36,7 @@ class AtlasTensors:
 
     @classmethod
     def of(cls, atlas: Atlas) -> AtlasTensors:
+        """Pack the arrays of an atlas."""
         packed = atlas.group + 16 * atlas.tissue + 128 * atlas.base
         return cls(torch.from_numpy(atlas.depth)[None, None], torch.from_numpy(packed.astype(np.float32))[None, None])
 
@@ -66,7 +67,7 @@ def random_sample(atlas: AtlasTensors, seed: int) -> Sample:
 
 
 def _head(atlas: AtlasTensors, random: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
-    points, shape = _deformed_points(random)
+    points = _deformed_points(random)
     depth = functional.grid_sample(atlas.depth, points, mode="bilinear", padding_mode="border", align_corners=True)[
         0, 0
     ]
@@ -81,7 +82,7 @@ def _head(atlas: AtlasTensors, random: np.random.Generator) -> tuple[NDArray[np.
     return hu, base.numpy().astype(np.float32), bone.numpy()
 
 
-def _deformed_points(random: np.random.Generator) -> tuple[Tensor, tuple[int, int, int]]:
+def _deformed_points(random: np.random.Generator) -> Tensor:
     """Where in the atlas each fine voxel of the output looks, for grid_sample: (1, z, y, x, 3)."""
     low, high = _output_box_mm(random)
     shape = tuple(int((h - a) / FINE_MM) // 32 * 32 + 32 for a, h in zip(low, high, strict=True))
@@ -94,7 +95,7 @@ def _deformed_points(random: np.random.Generator) -> tuple[Tensor, tuple[int, in
         where = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z + warp[row]
         voxel = where + float(HEAD_CENTRE_MM[row] - ORIGIN_MM[row])
         parts.append(voxel * (2.0 / (SHAPE_XYZ[row] - 1)) - 1)
-    return torch.stack(parts, dim=-1)[None], shape  # type: ignore[return-value]
+    return torch.stack(parts, dim=-1)[None]
 
 
 def _output_box_mm(random: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -109,9 +110,9 @@ def _output_box_mm(random: np.random.Generator) -> tuple[NDArray[np.float64], ND
     elif cut < 0.5:
         low[0] = random.uniform(-200, -150)
         high[0] = random.uniform(-60, 100)
-    elif cut < 0.55:
-        low[0], high[0] = -200, random.uniform(-75, -50)
-    elif cut < 0.60:
+    elif cut < 0.62:
+        low[0], high[0] = -200, random.uniform(-100, -50)
+    elif cut < 0.68:
         low[0] = random.uniform(15, 50)
     return low, high
 

@@ -1,0 +1,158 @@
+"""The region network: what it is shown, and what it says about heads and about other things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sbnode.config import Config, Execution, Selection
+from sbnode.errors import ModelError
+from sbnode.inference import region
+from sbnode.inference.geometry import Grid, SliceStack
+from sbnode.inference.region import RegionMap, RegionModel, coarse_channels
+from sbnode.inference.volume import Volume, read_volume
+from sbnode.series import Series, read_instance
+from simulator.anatomy import CANALS, PLATES
+from simulator.dicom import axial_stack
+from simulator.head import simulate_head
+
+CPU = Execution(provider="cpu", threads=1)
+PATIENT_AXES = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+
+
+def _volume(hu: np.ndarray, stack: SliceStack) -> Volume:
+    return Volume(hu=hu.astype(np.int16), stack=stack, instances=(), frames=tuple(range(1, len(hu) + 1)))
+
+
+@pytest.fixture(scope="module")
+def model() -> RegionModel:
+    return RegionModel.open(Config().model.region, CPU)
+
+
+@pytest.fixture(scope="module")
+def head() -> Volume:
+    scan = simulate_head(slices=60, rows=110, spacing_mm=(2.4, 1.8, 1.8), fwhm_mm=1.5)
+    return _volume(scan.hu, scan.stack)
+
+
+def _ball(stack: SliceStack, centre_mm: tuple[float, float, float], radius_mm: float) -> np.ndarray:
+    points = stack.to_patient(np.stack(np.indices(stack.shape), axis=-1).astype(float))
+    return np.where(np.linalg.norm(points - centre_mm, axis=-1) < radius_mm, 850, -1000)
+
+
+@pytest.mark.parametrize("tilt_degrees", [0.0, 20.0, -15.0])
+def test_the_cells_show_a_thing_where_it_is_whatever_the_tilt(tilt_degrees: float) -> None:
+    stack = axial_stack((50, 90, 80), (2.0, 1.3, 1.3), tilt_degrees=tilt_degrees, centre_mm=(5.0, -20.0, 700.0))
+    centre = (18.0, -30.0, 706.0)
+    grid, channels = coarse_channels(_ball(stack, centre, 15.0).astype(np.int16), stack)
+    cells = grid.to_patient(np.argwhere(channels[0] > 0.5).astype(float))
+    assert np.array_equal(grid.axes, PATIENT_AXES)
+    assert cells.mean(axis=0) == pytest.approx(centre, abs=1.0)
+    assert channels[0].sum() * grid.spacing_mm**3 == pytest.approx(4 / 3 * np.pi * 15**3, rel=0.05)
+
+
+def test_uneven_slices_are_put_where_they_were_taken() -> None:
+    positions = np.concatenate([np.arange(0, 40, 4.0), np.arange(40, 60, 1.0)])
+    stack = axial_stack((len(positions), 60, 60), (1.0, 1.0, 1.0), positions_mm=list(positions))
+    grid, channels = coarse_channels(_ball(stack, (0.0, 0.0, 45.0), 10.0).astype(np.int16), stack)
+    cells = grid.to_patient(np.argwhere(channels[0] > 0.5).astype(float))
+    assert cells.mean(axis=0) == pytest.approx((0.0, 0.0, 45.0), abs=1.0)
+
+
+def test_cells_beyond_the_scan_are_empty() -> None:
+    stack = axial_stack((20, 40, 40), (2.0, 2.0, 2.0), tilt_degrees=25.0)
+    grid, channels = coarse_channels(np.full(stack.shape, 850, np.int16), stack)
+    assert channels[0, 0, 0].max() == 0.0
+    assert channels[0, grid.shape[0] // 2, grid.shape[1] // 2, grid.shape[2] // 2] == pytest.approx(1.0)
+
+
+def test_a_map_is_sampled_between_its_cells_on_a_rotated_grid() -> None:
+    coarse = Grid(origin_mm=np.array([-30.0, -30.0, -30.0]), axes=PATIENT_AXES, spacing_mm=3.0, shape=(21, 21, 21))
+    up = coarse.to_patient(np.stack(np.indices(coarse.shape), axis=-1).astype(float))[..., 2]
+    found = RegionMap(grid=coarse, inside=((up + 30) / 60).astype(np.float32), bone_ml=1.0, confidence=1.0, found=True)
+    angle = np.radians(20)
+    axes = np.array([[0, -np.sin(angle), np.cos(angle)], [0, np.cos(angle), np.sin(angle)], [1, 0, 0]])
+    fine = Grid(origin_mm=np.array([-5.0, -5.0, -5.0]), axes=axes, spacing_mm=0.7, shape=(40, 9, 8))
+    points = fine.to_patient(np.stack(np.indices(fine.shape), axis=-1).astype(float))
+    assert found.sample(fine) == pytest.approx((points[..., 2] + 30) / 60, abs=1e-4)
+    beyond = Grid(origin_mm=np.array([100.0, 0.0, 0.0]), axes=axes, spacing_mm=0.7, shape=(3, 3, 3))
+    assert found.sample(beyond).max() == 0.0
+
+
+def test_the_simulated_head_has_its_skull_base_where_its_plates_and_canals_are(
+    model: RegionModel, head: Volume
+) -> None:
+    found = model.locate(head)
+    assert found.found
+
+    def at(point: tuple[float, ...]) -> float:
+        grid = Grid(origin_mm=np.array(point), axes=PATIENT_AXES, spacing_mm=1.0, shape=(1, 1, 1))
+        return float(found.sample(grid)[0, 0, 0])
+
+    missed = [p.name for p in PLATES if at(p.centre_mm) < 0.5]
+    assert missed == []
+    middles = [(c.name, np.mean([c.path_mm[0], c.path_mm[-1]], axis=0)) for c in CANALS]
+    assert [name for name, middle in middles if at(tuple(middle)) < 0.5] == []
+    vault, jaw, teeth, axis = (-69.0, 17.0, 52.0), (46.0, -8.0, -60.0), (10.0, -60.0, -60.0), (0.0, 43.0, -70.0)
+    assert max(at(point) for point in (vault, jaw, teeth, axis)) < 0.5
+
+
+def test_the_order_of_the_axes_of_the_scan_does_not_matter(model: RegionModel, head: Volume) -> None:
+    stack = head.stack
+    turned = SliceStack(
+        origins_mm=stack.origins_mm[0] + np.outer(np.arange(stack.rows) * stack.row_spacing_mm, stack.column_direction),
+        row_direction=np.array([0.0, 0.0, 1.0]),
+        column_direction=np.array([1.0, 0.0, 0.0]),
+        row_spacing_mm=stack.column_spacing_mm,
+        column_spacing_mm=2.4,
+        rows=stack.columns,
+        columns=len(stack.origins_mm),
+    )
+    assert turned.normal == pytest.approx(stack.column_direction)
+    axial = model.locate(head)
+    coronal = model.locate(_volume(head.hu.transpose(1, 2, 0), turned))
+    assert coronal.bone_ml == pytest.approx(axial.bone_ml, rel=0.05)
+
+
+def test_a_vault_alone_and_an_empty_scan_show_no_skull_base(model: RegionModel, head: Volume) -> None:
+    stack = axial_stack((30, 60, 60), (3.0, 3.0, 3.0))
+    points = stack.to_patient(np.stack(np.indices(stack.shape), axis=-1).astype(float))
+    away = np.linalg.norm(points / (1.0, 1.2, 1.0) + (0, 0, 45), axis=-1)
+    cap = np.select([away < 68, away < 74, away < 80], [36, 1200, 50], -1000)
+    assert not model.locate(_volume(cap, stack)).found
+    assert not model.locate(_volume(np.full(stack.shape, -1000), stack)).found
+
+
+def test_a_limb_shows_no_skull_base(model: RegionModel) -> None:
+    stack = axial_stack((60, 70, 70), (3.0, 2.0, 2.0))
+    points = stack.to_patient(np.stack(np.indices(stack.shape), axis=-1).astype(float))
+    away = np.hypot(points[..., 0], points[..., 1])
+    limb = np.select([away < 9, away < 14, away < 45], [100, 1400, 50], -1000)
+    assert not model.locate(_volume(limb, stack)).found
+
+
+def test_a_network_for_other_cells_is_refused(tmp_path: Path) -> None:
+    source = Config().model.region
+    (tmp_path / "model.onnx").write_bytes((source / "model.onnx").read_bytes())
+    text = (source / "model.yaml").read_text(encoding="utf-8").replace("spacing_mm: 3.0", "spacing_mm: 2.0")
+    (tmp_path / "model.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"2\.0 mm"):
+        RegionModel.open(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("name", ["siemens-headneck-contrast", "visible-human-male-head"])
+def test_real_heads_have_one_and_their_neck_and_vault_are_not_in_it(
+    model: RegionModel, shared_data: Path, name: str
+) -> None:
+    instances = [read_instance(path) for path in (shared_data / name).iterdir() if path.suffix != ".txt"]
+    volume = read_volume(Series.of(instances[0].key, instances), Selection())
+    found = model.locate(volume)
+    assert found.found
+    assert 80 < found.bone_ml < 260
+    cells = np.argwhere(found.inside > 0.5)
+    height = (np.percentile(cells[:, 0], 99) - np.percentile(cells[:, 0], 1)) * region.CELL_MM
+    width = (np.percentile(cells[:, 2], 99) - np.percentile(cells[:, 2], 1)) * region.CELL_MM
+    assert 60 < height < 125
+    assert 110 < width < 170
