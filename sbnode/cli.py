@@ -65,9 +65,7 @@ app = typer.Typer(
     # The local variables of a traceback may hold patient data.
     pretty_exceptions_enable=False,
 )
-jobs_app = typer.Typer(
-    help="Look at the jobs of the queue, and start dead letters again.", no_args_is_help=True
-)
+jobs_app = typer.Typer(help="Look at the jobs of the queue, and start dead letters again.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
 
 ConfigOption = Annotated[
@@ -127,13 +125,9 @@ def _fail(kind: str, error: Exception, code: ExitCode) -> None:
 def run(
     folder: Annotated[
         Path,
-        typer.Argument(
-            metavar="DICOM_DIR", help="Folder with DICOM files; searched with all folders below it."
-        ),
+        typer.Argument(metavar="DICOM_DIR", help="Folder with DICOM files; searched with all folders below it."),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the results; made when it isn't there.")
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; made when it isn't there.")],
     config: ConfigOption = None,
     series: Annotated[
         str | None,
@@ -355,9 +349,7 @@ def _scan(folder: Path, wanted: str | None) -> list[Series]:
     return chosen
 
 
-def _process(
-    study: list[Series], settings: Config, out: Path, fine: bool
-) -> tuple[Outcome, tuple[Path, ...]]:
+def _process(study: list[Series], settings: Config, out: Path, fine: bool) -> tuple[Outcome, tuple[Path, ...]]:
     """Run the pipeline in a folder of its own and move what it made into ``out``: all of it or nothing."""
     from sbnode import pipeline
 

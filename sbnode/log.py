@@ -135,6 +135,4 @@ def _log_warning(
     line: str | None = None,
 ) -> None:
     """Log where a warning came from; pydicom's quote the value of an element, so the text stays out."""
-    get_logger().debug(
-        "library_warning", error=category.__name__, where=f"{Path(filename).name}:{lineno}"
-    )
+    get_logger().debug("library_warning", error=category.__name__, where=f"{Path(filename).name}:{lineno}")

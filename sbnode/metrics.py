@@ -56,9 +56,7 @@ END_TO_END = Histogram(
     "From the last received instance of a study to its last delivered object, per destination",
     buckets=_END_TO_END_BUCKETS_S,
 )
-DELIVERIES = Counter(
-    "sbnode_deliveries", "Attempts to send one object, by status", ["destination", "object", "status"]
-)
+DELIVERIES = Counter("sbnode_deliveries", "Attempts to send one object, by status", ["destination", "object", "status"])
 WORKER_STARTS = Counter("sbnode_worker_starts", "Times that the worker process was started")
 
 _COUNTED: tuple[Collector, ...] = (
@@ -147,9 +145,7 @@ def _lives(process_id: int) -> bool:
     return True
 
 
-def _gauge(
-    name: str, text: str, values: _Values, labels: Iterable[str] = ()
-) -> GaugeMetricFamily:
+def _gauge(name: str, text: str, values: _Values, labels: Iterable[str] = ()) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, text, labels=list(labels))
     for key, value in values.items():
         family.add_metric(list(key), float(value))

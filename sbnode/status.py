@@ -41,9 +41,7 @@ def application(registry: CollectorRegistry, checks: Checks) -> Starlette:
         content = {"ready": ready, "checks": {name: fault or "ok" for name, fault in found.items()}}
         return JSONResponse(content, status_code=200 if ready else 503)
 
-    return Starlette(
-        routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
-    )
+    return Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)])
 
 
 class StatusServer:
@@ -70,9 +68,7 @@ class StatusServer:
                 server_header=False,
             )
         )
-        self._thread = Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="status", daemon=True
-        )
+        self._thread = Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="status", daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""

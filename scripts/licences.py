@@ -67,9 +67,7 @@ def licence(name: str) -> str:
 def main(output: Path) -> None:
     """Write the table to ``output``."""
     rows = []
-    for name in re.findall(
-        r"^([a-z0-9-]+)==\S+(?! ; sys_platform == 'win32')", LOCK.read_text(), re.MULTILINE
-    ):
+    for name in re.findall(r"^([a-z0-9-]+)==\S+(?! ; sys_platform == 'win32')", LOCK.read_text(), re.MULTILINE):
         try:
             expression = licence(name)
         except PackageNotFoundError:

@@ -241,10 +241,7 @@ def _add_lattice(canvas: Canvas, bone_hu: float, random: np.random.Generator) ->
         bend = random.uniform(0.2, 1.2)
         axes = [shapes.direction(random)]
         axes.extend(shapes.across(axes[0], random))
-        warped = [
-            shapes.linear(grid, axis, np.zeros(3)) + bend * shapes.smooth_field(grid, 6, random)
-            for axis in axes
-        ]
+        warped = [shapes.linear(grid, axis, np.zeros(3)) + bend * shapes.smooth_field(grid, 6, random) for axis in axes]
         distance = shapes.lattice_distance((warped[0], warped[1], warped[2]), random.uniform(1.8, 6.0, 3))
     else:
         field = shapes.smooth_field(grid, int(random.integers(6, 14)), random)
@@ -320,9 +317,7 @@ def _draw_canal(
     _carve(canvas, away, radius, content, wall_mm)
 
 
-def _carve(
-    canvas: Canvas, away: FloatArray, radius: FloatArray | float, content_hu: float, wall_mm: float
-) -> None:
+def _carve(canvas: Canvas, away: FloatArray, radius: FloatArray | float, content_hu: float, wall_mm: float) -> None:
     """Remove a tube from the bone, fill it, and mark what of it ran through bone."""
     step_mm = canvas.grid.step_mm
     within = away < np.maximum(radius, MARK_MM)

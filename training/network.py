@@ -57,9 +57,7 @@ class OccupancyNet(nn.Module):
         self.stem = _block(8, fine)
         self.encode_fine = _block(fine, fine)
         self.encode_middle = nn.Sequential(_block(fine, middle, 2), _block(middle, middle))
-        self.encode_coarse = nn.Sequential(
-            _block(middle, coarse, 2), _block(coarse, coarse), _block(coarse, coarse)
-        )
+        self.encode_coarse = nn.Sequential(_block(middle, coarse, 2), _block(coarse, coarse), _block(coarse, coarse))
         self.rise_middle = nn.Conv3d(coarse, middle, 1)
         self.decode_middle = _block(middle, middle)
         self.rise_fine = nn.Conv3d(middle, fine, 1)

@@ -110,9 +110,7 @@ def _batch(plan: Plan, step: int, scenes: Path) -> tuple[Tensor, Truth]:
     random = np.random.default_rng((plan.seed, step, SAMPLE_STREAM, 0))
     count = plan.scenes(step)
     pool.wait_for(scenes, count)
-    samples = [
-        _sample(plan, pool.read(scenes, int(random.integers(count))), random) for _ in range(plan.batch)
-    ]
+    samples = [_sample(plan, pool.read(scenes, int(random.integers(count))), random) for _ in range(plan.batch)]
     hu, occupancy, marks = (np.stack(parts)[:, None] for parts in zip(*samples, strict=True))
     bits = torch.from_numpy(marks)
     truth = Truth(

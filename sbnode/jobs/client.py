@@ -91,8 +91,7 @@ class JobClient:
         now_ms = time.time() * 1000
         ages: dict[str, list[float]] = {name: [] for name in self._queues}
         for item in items:
-            ages.setdefault(item.queue_name or "none", []).append((now_ms - (item.created_at or now_ms)) /
-            1000)
+            ages.setdefault(item.queue_name or "none", []).append((now_ms - (item.created_at or now_ms)) / 1000)
         return {name: QueueState(len(found), max(found, default=0.0)) for name, found in ages.items()}
 
     def executors(self) -> set[str]:
@@ -115,9 +114,7 @@ class JobClient:
         """Start every dead letter that ``find`` returns again from its beginning; return their ids."""
         dead = [item for item in self.find(prefix) if item.state == "dead letter"]
         for item in dead:
-            self._client.rewind_workflow(
-                item.id, queue_name=item.queue, application_version=queues.WORKFLOWS_VERSION
-            )
+            self._client.rewind_workflow(item.id, queue_name=item.queue, application_version=queues.WORKFLOWS_VERSION)
         return [item.id for item in dead]
 
     def close(self) -> None:

@@ -41,9 +41,7 @@ class Lease:
         while not _lock(self._descriptor):
             if time.monotonic() > deadline:
                 os.close(self._descriptor)
-                raise ConfigError(
-                    f"queue.worker: another worker named '{name}' is running; give this one another name"
-                )
+                raise ConfigError(f"queue.worker: another worker named '{name}' is running; give this one another name")
             time.sleep(0.1)
         os.truncate(self._descriptor, 0)
 

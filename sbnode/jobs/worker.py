@@ -50,9 +50,7 @@ class Worker:
         DBOS.listen_queues(queues.names(self._config))
         DBOS.launch()
         for name in queues.names(self._config):
-            DBOS.register_queue(
-                name, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update"
-            )
+            DBOS.register_queue(name, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update")
 
     def drain(self, seconds: float) -> bool:
         """Take nothing more and wait for the running steps; return whether they ended within ``seconds``.

@@ -93,9 +93,7 @@ def _queue_study(spool: Spool, queue: JobClient) -> Callable[[str, tuple[SeriesC
     return on_study_complete
 
 
-def _status_server(
-    config: Config, spool: Spool, queue: JobClient, supervisor: Supervisor | None
-) -> StatusServer:
+def _status_server(config: Config, spool: Spool, queue: JobClient, supervisor: Supervisor | None) -> StatusServer:
     def models() -> tuple[metrics.ModelFacts, ...]:
         return tuple({facts for worker in live_workers(spool.path).values() for facts in worker})
 
