@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,9 +12,26 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
-__all__ = ["Instance", "Series", "SeriesKey", "instance_of", "is_uid", "read_instance"]
+__all__ = ["PARSER_FAULTS", "Instance", "Series", "SeriesKey", "instance_of", "is_uid", "read_instance"]
+
+PARSER_FAULTS = (
+    ValueError,  # with UnicodeDecodeError
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    OSError,  # raised by pydicom for data that ends too early
+    NotImplementedError,  # an unknown VR
+    RecursionError,  # sequences nested without end
+    struct.error,
+    zlib.error,
+    BytesLengthException,
+)
+"""What pydicom raises on a malformed data set; found by fuzzing. Reading one has no other side effect."""
 
 # PS3.5 section 9.1 allows digits and dots, 64 characters. Leading zeros occur in the field and are harmless here;
 # what matters is that a UID can name a file.
@@ -94,7 +113,7 @@ def read_instance(path: Path) -> Instance:
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=True)
         return instance_of(dataset, path)
-    except (pydicom.errors.InvalidDicomError, AttributeError, EOFError, KeyError, OSError) as error:
+    except (InvalidDicomError, *PARSER_FAULTS) as error:
         raise ValueError(f"{path.name} is not a readable DICOM instance: {error}") from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,18 @@ def test_what_is_not_dicom_is_refused(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("hello")
     with pytest.raises(ValueError, match=r"note\.txt"):
         read_instance(tmp_path / "note.txt")
+
+
+def test_a_damaged_file_is_refused_and_not_more(paths: list[Path]) -> None:
+    content = paths[0].read_bytes()
+    damage = np.random.default_rng(8)
+    for _ in range(300):
+        changed = bytearray(content[: damage.integers(140, 1200)])
+        changed[damage.integers(132, len(changed))] = damage.integers(256)
+        paths[0].write_bytes(changed)
+        with warnings.catch_warnings(), contextlib.suppress(ValueError):
+            warnings.simplefilter("ignore")
+            read_instance(paths[0])
 
 
 def test_a_uid_that_is_a_path_is_refused(paths: list[Path]) -> None:

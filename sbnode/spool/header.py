@@ -7,30 +7,14 @@ import zlib
 from io import BytesIO
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from sbnode.errors import NotUnderstood
+from sbnode.series import PARSER_FAULTS
 
-__all__ = ["PARSER_FAULTS", "read_header"]
-
-PARSER_FAULTS = (
-    ValueError,  # with UnicodeDecodeError
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    OSError,  # raised by pydicom for data that ends too early
-    NotImplementedError,  # an unknown VR
-    RecursionError,  # sequences nested without end
-    struct.error,
-    zlib.error,
-    BytesLengthException,
-)
-"""What pydicom raises on a malformed data set; found by fuzzing. Reading one has no other side effect."""
+__all__ = ["read_header"]
 
 _PIXEL_DATA = BaseTag(0x7FE00010)
 _UNDEFINED_LENGTH = 0xFFFFFFFF

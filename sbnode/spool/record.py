@@ -21,8 +21,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
 from sbnode.errors import SpoolError
-from sbnode.series import Instance, SeriesKey, read_instance
-from sbnode.spool.header import PARSER_FAULTS
+from sbnode.series import PARSER_FAULTS, Instance, SeriesKey, read_instance
 
 __all__ = ["IMPLEMENTATION_CLASS_UID", "Record"]
 

@@ -18,8 +18,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID
 
 from sbnode.errors import ConflictingInstance, NotUnderstood, SpoolError, StorageFull, WrongSopClass
-from sbnode.series import Instance, Series, SeriesKey, instance_of, is_uid
-from sbnode.spool.header import PARSER_FAULTS, read_header
+from sbnode.series import PARSER_FAULTS, Instance, Series, SeriesKey, instance_of, is_uid
+from sbnode.spool.header import read_header
 from sbnode.spool.record import Record
 from sbnode.spool.session import open_session
 
