@@ -86,7 +86,7 @@ class RegionMap:
 def _linear(knots: int, size: int) -> Field:
     """Matrix (size, knots) that interpolates linearly from every ``SAMPLE_STEP``-th cell to all cells of an axis."""
     distance = np.abs(np.arange(size)[:, None] / SAMPLE_STEP - np.arange(knots)[None, :])
-    return np.maximum(1 - distance, 0).astype(np.float32)
+    return np.asarray(np.maximum(1 - distance, 0), np.float32)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ CANAL = Canal("canal", ((0.0, 0.0, -8.0), (0.0, 2.0, -4.0), (0.0, 2.0, 0.0)), 1.
 
 
 def _voxels() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    index = np.stack(np.indices(STACK.shape), axis=-1).astype(float)
-    points = STACK.to_patient(index)
+    index = np.indices(STACK.shape).astype(np.float64)
+    points = STACK.to_patient(np.moveaxis(index, 0, -1))
     return points[..., 0], points[..., 1], points[..., 2]
 
 
@@ -24,7 +24,7 @@ def _block_with_canal(radius_mm: float) -> np.ndarray:
     x, y, z = _voxels()
     upper = np.hypot(x, y - 2) > radius_mm
     lower = np.hypot(x, y - (z + 8) / 2) > radius_mm
-    return np.where(z > -4, upper, lower) & (z < 2)
+    return np.asarray(np.where(z > -4, upper, lower) & (z < 2))
 
 
 def test_air_keeps_no_plate_and_opens_every_canal() -> None:

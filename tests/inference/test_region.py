@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sbnode.config import Config, Execution, Selection
 from sbnode.errors import ModelError
@@ -26,6 +27,11 @@ def _volume(hu: np.ndarray, stack: SliceStack) -> Volume:
     return Volume(hu=hu.astype(np.int16), stack=stack, instances=(), frames=tuple(range(1, len(hu) + 1)))
 
 
+def _indices(shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """The (slice, row, column) index of every voxel, shape (*shape, 3)."""
+    return np.moveaxis(np.indices(shape).astype(np.float64), 0, -1)
+
+
 @pytest.fixture(scope="module")
 def model() -> RegionModel:
     return RegionModel.open(Config().model.region, CPU)
@@ -38,7 +44,7 @@ def head() -> Volume:
 
 
 def _ball(stack: SliceStack, centre_mm: tuple[float, float, float], radius_mm: float) -> np.ndarray:
-    points = stack.to_patient(np.stack(np.indices(stack.shape), axis=-1).astype(float))
+    points = stack.to_patient(_indices(stack.shape))
     return np.where(np.linalg.norm(points - centre_mm, axis=-1) < radius_mm, 850, -1000)
 
 
@@ -70,12 +76,12 @@ def test_cells_beyond_the_scan_are_empty() -> None:
 
 def test_a_map_is_sampled_between_its_cells_on_a_rotated_grid() -> None:
     coarse = Grid(origin_mm=np.array([-30.0, -30.0, -30.0]), axes=PATIENT_AXES, spacing_mm=3.0, shape=(21, 21, 21))
-    up = coarse.to_patient(np.stack(np.indices(coarse.shape), axis=-1).astype(float))[..., 2]
+    up = coarse.to_patient(_indices(coarse.shape))[..., 2]
     found = RegionMap(grid=coarse, inside=((up + 30) / 60).astype(np.float32), bone_ml=1.0, confidence=1.0, found=True)
     angle = np.radians(20)
     axes = np.array([[0, -np.sin(angle), np.cos(angle)], [0, np.cos(angle), np.sin(angle)], [1, 0, 0]])
     fine = Grid(origin_mm=np.array([-5.0, -5.0, -5.0]), axes=axes, spacing_mm=0.7, shape=(40, 9, 8))
-    points = fine.to_patient(np.stack(np.indices(fine.shape), axis=-1).astype(float))
+    points = fine.to_patient(_indices(fine.shape))
     assert found.sample(fine) == pytest.approx((points[..., 2] + 30) / 60, abs=1e-4)
     beyond = Grid(origin_mm=np.array([100.0, 0.0, 0.0]), axes=axes, spacing_mm=0.7, shape=(3, 3, 3))
     assert found.sample(beyond).max() == 0.0
@@ -118,7 +124,7 @@ def test_the_order_of_the_axes_of_the_scan_does_not_matter(model: RegionModel, h
 
 def test_a_vault_alone_and_an_empty_scan_show_no_skull_base(model: RegionModel, head: Volume) -> None:
     stack = axial_stack((30, 60, 60), (3.0, 3.0, 3.0))
-    points = stack.to_patient(np.stack(np.indices(stack.shape), axis=-1).astype(float))
+    points = stack.to_patient(_indices(stack.shape))
     away = np.linalg.norm(points / (1.0, 1.2, 1.0) + (0, 0, 45), axis=-1)
     cap = np.select([away < 68, away < 74, away < 80], [36, 1200, 50], -1000)
     assert not model.locate(_volume(cap, stack)).found
@@ -127,7 +133,7 @@ def test_a_vault_alone_and_an_empty_scan_show_no_skull_base(model: RegionModel, 
 
 def test_a_limb_shows_no_skull_base(model: RegionModel) -> None:
     stack = axial_stack((60, 70, 70), (3.0, 2.0, 2.0))
-    points = stack.to_patient(np.stack(np.indices(stack.shape), axis=-1).astype(float))
+    points = stack.to_patient(_indices(stack.shape))
     away = np.hypot(points[..., 0], points[..., 1])
     limb = np.select([away < 9, away < 14, away < 45], [100, 1400, 50], -1000)
     assert not model.locate(_volume(limb, stack)).found

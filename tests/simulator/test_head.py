@@ -20,7 +20,7 @@ def _drawn(centre: np.ndarray, half_mm: tuple[float, float, float]) -> Slab:
         c + CELL_MM * np.arange(-round(h / CELL_MM), round(h / CELL_MM) + 1)
         for c, h in zip(centre, half_mm, strict=True)
     ]
-    slab = Slab.of(*lines, CELL_MM, air_hu=AIR_HU, bone_hu=BONE_HU)
+    slab = Slab.of(lines[0], lines[1], lines[2], CELL_MM, air_hu=AIR_HU, bone_hu=BONE_HU)
     draw_head(slab, np.random.default_rng(1))
     return slab
 
