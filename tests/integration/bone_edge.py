@@ -50,9 +50,7 @@ class CtSlices:
         assert np.allclose(steps, steps[0], atol=0.01), "the slices are uneven"
         assert np.allclose(np.cross(steps[0], normal), 0, atol=0.01), "the slices are tilted"
         return cls(
-            hu=np.stack(
-                [one.pixel_array * float(one.RescaleSlope) + float(one.RescaleIntercept) for one in slices]
-            ),
+            hu=np.stack([one.pixel_array * float(one.RescaleSlope) + float(one.RescaleIntercept) for one in slices]),
             origin_mm=origins[0],
             axes=np.stack([normal, along_column, along_row]),
             spacing_mm=np.array([np.linalg.norm(steps[0]), *slices[0].PixelSpacing], float),

@@ -130,9 +130,7 @@ class Orthanc:
     http_port: int
 
     @classmethod
-    def start(
-        cls, folder: Path, modalities: Mapping[str, tuple[str, int]], ae_title: str = "ORTHANC"
-    ) -> Orthanc:
+    def start(cls, folder: Path, modalities: Mapping[str, tuple[str, int]], ae_title: str = "ORTHANC") -> Orthanc:
         """Start one in ``folder``; ``modalities`` maps names to AE title and port of peers on this host."""
         binary = program("Orthanc", "orthanc")
         if not _DICOMWEB.exists():
@@ -237,9 +235,7 @@ def http_status(url: str) -> int | None:
         return None
 
 
-def start_storescp(
-    folder: Path, port: int, ae_title: str = "STORESCP", options: Sequence[str] = ()
-) -> Process:
+def start_storescp(folder: Path, port: int, ae_title: str = "STORESCP", options: Sequence[str] = ()) -> Process:
     """Start DCMTK's storescp, which writes what it receives into ``folder``; ``options`` are its own."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.parent / f"{ae_title.lower()}.log"

@@ -93,14 +93,11 @@ class Hospital:
         def returned() -> bool:
             return all(self.archive.instances(study, modality) for modality in ("SEG", "M3D"))
 
-        seconds = wait_until(
-            returned, RESULT_TIMEOUT_S, f"SEG and STL of {source.name} are back", every_s=0.5
-        )
+        seconds = wait_until(returned, RESULT_TIMEOUT_S, f"SEG and STL of {source.name} are back", every_s=0.5)
         folder = self.folder / source.name
         folder.mkdir()
         seg, stl = (
-            self.result(study, modality, folder / name)
-            for modality, name in (("SEG", "seg.dcm"), ("M3D", "stl.dcm"))
+            self.result(study, modality, folder / name) for modality, name in (("SEG", "seg.dcm"), ("M3D", "stl.dcm"))
         )
         print(f"{source.name}: {seconds:.0f} s from the last slice to both objects in the archive")
         return RoundTrip(source, study, seg, stl, seconds)
@@ -154,9 +151,7 @@ def test_both_objects_return_into_the_same_study(
 @pytest.mark.parametrize("head", HEADS)
 def test_dciodvfy_finds_no_error_in_the_seg(round_trip: Callable[[str], RoundTrip], head: str) -> None:
     dciodvfy = program("dciodvfy", "dicom3tools")
-    answer = subprocess.run(
-        [dciodvfy, round_trip(head).seg_path], capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run([dciodvfy, round_trip(head).seg_path], capture_output=True, text=True, check=False)
     said = (answer.stdout + answer.stderr).splitlines()
     assert any("SegmentationImageStorage" in line or line == "Segmentation" for line in said), said
     assert [line for line in said if line.startswith("Error")] == []
@@ -182,9 +177,7 @@ def test_highdicom_reads_the_seg(round_trip: Callable[[str], RoundTrip], head: s
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_dcmqi_reads_the_same_voxels(
-    round_trip: Callable[[str], RoundTrip], head: str, tmp_path: Path
-) -> None:
+def test_dcmqi_reads_the_same_voxels(round_trip: Callable[[str], RoundTrip], head: str, tmp_path: Path) -> None:
     trip = round_trip(head)
     reader = shutil.which(str(Path(sys.executable).with_name("segimage2itkimage")))
     options = ["--outputDirectory", str(tmp_path), "-t", "nrrd", "-p", "seg"]
@@ -243,9 +236,7 @@ def test_a_study_sent_again_gives_no_second_result(
     assert len(hospital.archive.instances(trip.study, "M3D")) == 1
 
 
-def test_the_command_line_gives_the_same_objects(
-    round_trip: Callable[[str], RoundTrip], hospital: Hospital
-) -> None:
+def test_the_command_line_gives_the_same_objects(round_trip: Callable[[str], RoundTrip], hospital: Hospital) -> None:
     trip = round_trip(HEADS[0])
     out = hospital.folder / "run"
     config = hospital.folder / "node" / "config.yaml"
