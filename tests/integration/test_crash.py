@@ -127,8 +127,8 @@ class Node:
 
     def kill_worker(self) -> None:
         assert self._process is not None
-        pid = self._process.pid
-        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        (child,) = (pid for file in tasks.glob("*/children") for pid in file.read_text().split())
         os.kill(int(child), signal.SIGKILL)
 
     def terminate(self) -> int:
@@ -264,9 +264,7 @@ def test_the_worker_alone_is_killed_and_started_again(node: Node, archive: Archi
     assert set(archive.received.values()) == {1}
 
 
-def test_the_receiving_process_alone_is_killed_and_the_step_is_finished_once(
-    node: Node, archive: Archive
-) -> None:
+def test_the_receiving_process_alone_is_killed_and_the_step_is_finished_once(node: Node, archive: Archive) -> None:
     node.will("slow", "4")
     node.send()
     wait_until(lambda: node.runs == 1, START_S, "the pipeline runs")
@@ -284,9 +282,7 @@ def test_a_job_that_kills_its_worker_three_times_is_a_dead_letter_and_the_next_o
     node.send("1.2.3")
     wait_until(lambda: any(i.state == "dead letter" for i in node.items()), 3 * START_S, "a dead letter", 1.0)
     assert node.runs == 3
-    assert [i.reason for i in node.items() if i.state == "dead letter"] == [
-        "the worker died each time it tried"
-    ]
+    assert [i.reason for i in node.items() if i.state == "dead letter"] == ["the worker died each time it tried"]
     poison.unlink()
     node.send("1.2.4")
     both_arrive(archive)
