@@ -148,14 +148,14 @@ class Threshold(_Section):
     """The adaptive threshold: half of the local maximum and minimum of the occupancy."""
 
     lowest: float = Field(0.15, ge=0, le=0.5)
-    highest: float = Field(0.85, ge=0.5, le=1)
+    highest: float = Field(0.95, ge=0.5, le=1)
     contrast: float = Field(0.2, ge=0, le=1)
     """Where the local range is smaller than this, the threshold is one half."""
     seed: float = Field(0.45, ge=0, le=1)
     """A component must somewhere exceed this occupancy."""
-    lumen_shift: float = Field(0.0, ge=0, le=1)
+    lumen_shift: float = Field(0.8, ge=0, le=1)
     """Added to the threshold where the model sees a canal or narrow gap, times its evidence."""
-    sheet_shift: float = Field(0.0, ge=0, le=1)
+    sheet_shift: float = Field(0.1, ge=0, le=1)
     """Taken from the threshold where the model sees a thin sheet of bone, times its evidence."""
 
 

@@ -24,6 +24,8 @@ REACH_MM = 0.8
 """How far the local maximum and minimum look: the half-width of the blur of a common bone kernel."""
 SMOOTH_MM = 0.7
 """Standard deviation of the Gaussian that smooths both."""
+SHEET_FLOOR = 0.3
+"""Evidence of a sheet under this counts as none: near any surface the model is a little unsure."""
 SLAB_CELLS = 48
 """Slices of the grid that are computed at once; bounds the memory."""
 
@@ -36,7 +38,8 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     ``k = clip((hi + lo) / 2, lowest, highest)`` where the local range ``hi - lo`` exceeds ``contrast``, else one half,
     where ``hi`` and ``lo`` are the smoothed maximum and minimum of the occupancy nearby. A connected component stays
     only if its occupancy somewhere exceeds ``seed`` (hysteresis). Bone whose occupancy doesn't exceed one half is
-    there only because the threshold was lowered: it is marked as inferred.
+    there only because the threshold was lowered: it is marked as inferred. Evidence of a canal raises k by up to
+    ``lumen_shift``, except where there is evidence of a thin sheet, which lowers it by up to ``sheet_shift``.
 
     Returns:
         Bone whose level is occupancy minus k.
@@ -55,8 +58,9 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
             level[start:stop] = -0.5
             return
         k = _threshold(bone, spacing_mm, settings)[inner]
-        k += settings.lumen_shift * occupancy.lumen[start:stop]
-        k -= settings.sheet_shift * occupancy.sheet[start:stop]
+        thin = _evidence(occupancy.sheet[start:stop])
+        k += settings.lumen_shift * occupancy.lumen[start:stop] * (1 - thin)
+        k -= settings.sheet_shift * thin
         level[start:stop] = bone[inner] - np.clip(k, settings.lowest, settings.highest)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -64,6 +68,12 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     _drop_unseeded(level, occupancy.bone, settings.seed)
     inferred = (level > 0) & (occupancy.bone <= np.float16(0.5))
     return Bone(grid=occupancy.grid, level=level, inferred=inferred)
+
+
+def _evidence(sheet: NDArray[np.float16]) -> Array:
+    """Evidence of a sheet, 0..1 above its floor."""
+    evidence: Array = np.clip((sheet.astype(np.float32) - SHEET_FLOOR) / (1 - SHEET_FLOOR), 0, 1)
+    return evidence
 
 
 def _threshold(bone: Array, spacing_mm: float, settings: Threshold) -> Array:

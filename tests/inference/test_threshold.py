@@ -99,3 +99,18 @@ def test_bone_outside_the_region_is_cut_away() -> None:
     assert bone.mask[:, :, :10].all()
     assert not bone.mask[:, :, 10:].any()
     assert bone.volume_ml == 20 * 20 * 10 * SPACING_MM**3 / 1000
+
+
+def test_evidence_of_a_canal_raises_the_threshold_unless_a_thin_sheet_is_seen_too() -> None:
+    field = np.full((24, 24, 24), 0.6)
+    values = field.astype(np.float16)
+    lumen = np.zeros_like(values)
+    lumen[8:16] = 1.0
+    sheet = np.zeros_like(values)
+    sheet[12:16] = 1.0
+    bare = occupancy(field)
+    seen = Occupancy(grid=bare.grid, bone=values, sheet=sheet, lumen=lumen)
+    mask = adaptive_threshold(seen, Threshold()).mask
+    assert mask[:8].all()
+    assert not mask[8:12].any()
+    assert mask[12:16].all()
