@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.accuracy import grammar, methods
+from benchmarks.accuracy.card import write_card
 from benchmarks.accuracy.measures import Counts, Reference, measure, rates
 from benchmarks.accuracy.scans import PROTOCOLS, Protocol, acquire
 from benchmarks.accuracy.table import Run, markdown
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=Path("models/skullbase"))
     parser.add_argument("--seed", type=int, default=TEST_SEED)
+    parser.add_argument("--card", type=Path, help="model card whose tables are replaced")
     options = parser.parse_args()
     node = methods.Node.open(options.model, Threshold())
     repeats = 1 if options.quick else 4
@@ -88,6 +90,8 @@ def main() -> None:
     report = markdown(run)
     (options.out / "accuracy.md").write_text(report, encoding="utf-8")
     (options.out / "accuracy.json").write_text(json.dumps(asdict(run), indent=1) + "\n", encoding="utf-8")
+    if options.card:
+        write_card(options.card, run)
     print(report)
 
 

@@ -44,9 +44,7 @@ def test_plate_peaks_equal_the_table(thickness_mm: float, brain_fat_hu: float, a
         assert at_plate == pytest.approx(expected_hu, abs=TOLERANCE_HU)
 
 
-@pytest.mark.parametrize(
-    ("diameter_mm", "axis_hu"), [(0.5, 923), (0.8, 547), (1.0, 342), (1.5, 87), (2.0, 39)]
-)
+@pytest.mark.parametrize(("diameter_mm", "axis_hu"), [(0.5, 923), (0.8, 547), (1.0, 342), (1.5, 87), (2.0, 39)])
 def test_canal_axes_equal_the_table(diameter_mm: float, axis_hu: float) -> None:
     path = shapes.Curve(
         origin_mm=MIDDLE,
