@@ -71,9 +71,7 @@ def fill(spool: Spool, study: str = "1.2.3", slices: int = 50) -> tuple[Series, 
 def store_series(spool: Spool, study: str, series: str, slices: int) -> None:
     for number in range(1, slices + 1):
         data_set = ct_slice(number, study=study, series=series)
-        spool.store(
-            CTImageStorage, data_set.SOPInstanceUID, ExplicitVRLittleEndian, "MODALITY", encoded(data_set)
-        )
+        spool.store(CTImageStorage, data_set.SOPInstanceUID, ExplicitVRLittleEndian, "MODALITY", encoded(data_set))
 
 
 def result_object(path: Path, kind: str, entropy: str) -> Path:

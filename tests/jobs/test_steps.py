@@ -94,9 +94,7 @@ def test_what_the_pipeline_raises_becomes_an_outcome_without_patient_data(
         (raises(RuntimeError("CANARY^PATIENT")), "failed"),
     ],
 )
-def test_what_a_destination_does_becomes_an_outcome_and_is_counted(
-    tmp_path: Path, answer: object, status: str
-) -> None:
+def test_what_a_destination_does_becomes_an_outcome_and_is_counted(tmp_path: Path, answer: object, status: str) -> None:
     made, _, study = steps(tmp_path, store=answer)
     job = made.choose(study)["job"]
     made.process(job)

@@ -90,9 +90,7 @@ def test_a_dead_destination_holds_up_no_other_one_and_gets_its_objects_when_it_i
     assert sorted(back.received) == sorted(receiving.received)
 
 
-def test_a_destination_that_stays_down_ends_as_a_dead_letter_that_says_so(
-    node: NodeFactory, spool_path: Path
-) -> None:
+def test_a_destination_that_stays_down_ends_as_a_dead_letter_that_says_so(node: NodeFactory, spool_path: Path) -> None:
     running = node(config(spool_path, free_port(), attempts=2))
     running.queue.submit(fill(running.spool))
     assert running.settle(4)["d0.seg"] == "dead letter"
