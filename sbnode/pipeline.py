@@ -40,6 +40,8 @@ PIPELINE_VERSION = "1"
 RESULT_FILES = ("seg.dcm", "stl.dcm", "surface.stl", "preview.png", "result.json")
 REGION_MARGIN_MM = 6.0
 """The fine grid reaches this far beyond the region, so that the local threshold sees its surroundings."""
+WANTED = 0.25
+"""The region ends at 0.5; occupancy is computed to here, so that the local threshold sees beyond the end."""
 BONE_HU = 200
 """For region all_bone, the fine grid holds every voxel above this."""
 INFERRED_SHARE_FLAG = 0.25
@@ -191,7 +193,7 @@ def _find_bone(volume: Volume, models: Models, config: Config, clock: _Clock) ->
         if region is not None:
             inside = region.sample(box)
     with clock.stage("inference") as tell:
-        wanted = None if inside is None else inside > 0
+        wanted = None if inside is None else inside > WANTED
         occupancy = models.occupancy.predict(volume, box, wanted, tell)
     with clock.stage("threshold"):
         bone = adaptive_threshold(occupancy, config.threshold)

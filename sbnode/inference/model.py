@@ -19,7 +19,7 @@ import onnxruntime
 import yaml
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from sbnode.config import Execution
 from sbnode.errors import ModelError
@@ -67,9 +67,17 @@ class _Input(_Part):
 
 
 class _Tile(_Part):
+    """How a grid is cut: ``size`` cells are seen at once, the ``halo`` on each side is thrown away."""
+
     size: int = Field(gt=0)
     halo: int = Field(ge=0)
     multiple_of: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _keeps_the_phase(self) -> _Tile:
+        if self.size % self.multiple_of or self.halo % self.multiple_of or self.size <= 2 * self.halo:
+            raise ValueError("size and halo must be multiples of multiple_of, and size more than two halos")
+        return self
 
 
 class ModelDescription(_Part):
@@ -181,7 +189,7 @@ class OccupancyModel:
         Args:
             volume: the scan.
             box: the fine grid; its spacing is that of the model's input.
-            wanted: cells worth computing, bool, shape ``box.shape``; tiles without any stay empty. None: all.
+            wanted: cells worth computing, bool, shape ``box.shape``; what lies far from them stays empty. None: all.
             progress: called with the share that is done, 0..1.
 
         Raises:
@@ -193,7 +201,7 @@ class OccupancyModel:
             )
         hu = resample(volume.hu, volume.stack, box, outside=AIR_HU)
         fields = [np.zeros(box.shape, np.float16) for _ in HEADS]
-        tiles = [tile for tile in _tiles(box.shape, self.tile) if wanted is None or wanted[tile.core].any()]
+        tiles = list(_tiles(np.ones(box.shape, np.bool_) if wanted is None else wanted, self.tile))
         for done, tile in enumerate(tiles, start=1):
             block = tile.read(hu)
             if block.max() > AIR_TILE_HU:
@@ -216,7 +224,6 @@ class _Span:
     start: int
     stop: int
     seen_start: int
-    seen_stop: int
     length: int
 
 
@@ -245,19 +252,25 @@ class _TileRegion:
         return np.ascontiguousarray(block, np.float32)
 
 
-def _tiles(shape: tuple[int, int, int], tile: _Tile) -> Iterator[_TileRegion]:
-    """Cut a grid into tiles whose origins keep the phase of the network's strides."""
-    for spans in product(*(_spans(length, tile) for length in shape)):
-        yield _TileRegion((spans[0], spans[1], spans[2]))
+def _tiles(wanted: NDArray[np.bool_], tile: _Tile) -> Iterator[_TileRegion]:
+    """Cover the wanted cells with tiles, each shrunk to what is wanted in it.
+
+    The origin of every tile is a multiple of the network's strides, so that tiles agree where they meet.
+    """
+    core = tile.size - 2 * tile.halo
+    for corner in product(*(range(0, length, core) for length in wanted.shape)):
+        part = wanted[tuple(slice(start, start + core) for start in corner)]
+        spans = []
+        for axis, start in enumerate(corner):
+            found = np.flatnonzero(part.any(axis=tuple(other for other in range(3) if other != axis)))
+            if found.size:
+                first = int(found[0]) // tile.multiple_of * tile.multiple_of
+                spans.append(_span(start + first, start + int(found[-1]) + 1, tile))
+        if len(spans) == 3:
+            yield _TileRegion((spans[0], spans[1], spans[2]))
 
 
-def _spans(length: int, tile: _Tile) -> list[_Span]:
-    step = tile.size - 2 * tile.halo
-    spans = []
-    for start in range(0, length, step):
-        stop = min(start + step, length)
-        seen_start = start - tile.halo
-        needed = stop + tile.halo - seen_start
-        rounded = -(-needed // tile.multiple_of) * tile.multiple_of
-        spans.append(_Span(start, stop, seen_start, seen_start + rounded, rounded))
-    return spans
+def _span(start: int, stop: int, tile: _Tile) -> _Span:
+    seen_start = start - tile.halo
+    needed = stop + tile.halo - seen_start
+    return _Span(start, stop, seen_start, -(-needed // tile.multiple_of) * tile.multiple_of)

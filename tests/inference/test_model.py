@@ -20,22 +20,29 @@ from sbnode.inference.volume import Volume
 from simulator.dicom import axial_stack
 
 CPU = Execution(provider="cpu", threads=1)
-HALO = 4
-TILE = 24
+HALO = 8
+TILE = 32
 
 
 def write_model(folder: Path, *, heads: tuple[str, ...] = HEADS, input_name: str = "hu") -> Path:
-    """A network whose every output is the mean of the 5 x 5 x 5 neighbours, in units of 1000 HU."""
+    """A network whose occupancy is the mean of 5 x 5 x 5 cells in units of 1000 HU, and that sees nothing else."""
     folder.mkdir()
     shape = [1, 1, "d", "h", "w"]
-    weight = numpy_helper.from_array(np.full((1, 1, 5, 5, 5), 1 / 125e3, np.float32), "weight")
-    nodes = [helper.make_node("Conv", [input_name, "weight"], [h], kernel_shape=[5] * 3, pads=[2] * 6) for h in heads]
+    weights = [
+        numpy_helper.from_array(np.full((1, 1, 5, 5, 5), value, np.float32), name)
+        for name, value in (("mean", 1 / 125e3), ("nothing", 0.0))
+    ]
+    nodes = [
+        helper.make_node("Conv", [input_name, weight], [head], kernel_shape=[5] * 3, pads=[2] * 6)
+        for head in heads
+        for weight in ["mean" if head == "occupancy" else "nothing"]
+    ]
     graph = helper.make_graph(
         nodes,
         "mean",
         [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(head, TensorProto.FLOAT, shape) for head in heads],
-        [weight],
+        weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, folder / "model.onnx")
@@ -119,6 +126,22 @@ def test_an_incomplete_description_is_refused_by_key(folder: Path, changes: dict
     describe(folder, **changes)
     with pytest.raises(ModelError, match=next(iter(changes))):
         read_model_description(folder)
+
+
+@pytest.mark.parametrize("tile", [(32, 4, 8), (30, 8, 8), (16, 8, 8)])
+def test_a_tile_that_loses_the_phase_is_refused(folder: Path, tile: tuple[int, int, int]) -> None:
+    describe(folder, tile=dict(zip(("size", "halo", "multiple_of"), tile, strict=True)))
+    with pytest.raises(ModelError, match="multiples of multiple_of"):
+        read_model_description(folder)
+
+
+def test_tiles_shrink_to_what_is_wanted(folder: Path, volume: Volume) -> None:
+    wanted = np.zeros(volume.hu.shape, np.bool_)
+    wanted[20:30, 17:42, 3] = True
+    model = OccupancyModel.open(folder, CPU)
+    part, whole = model.predict(volume, grid_of(volume), wanted), model.predict(volume, grid_of(volume))
+    assert np.array_equal(part.bone[wanted], whole.bone[wanted])
+    assert not part.bone[:, :, 16:].any()
 
 
 def test_a_description_without_tile_is_refused(folder: Path) -> None:
