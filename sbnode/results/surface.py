@@ -16,12 +16,10 @@ from sbnode.inference.bone import Bone
 
 __all__ = ["DECIMATION_MM", "SMALLEST_PART_MM3", "Surface", "extract"]
 
-DECIMATION_MM = (0.05, 0.1)
-"""Farthest that decimation may move the surface, mm: the usual bound, and the one for large surfaces."""
-LARGE_TRIANGLES = 1_800_000
-"""Above this many triangles before decimation the second bound is used at once."""
-MOST_TRIANGLES = 600_000
-"""Above this many triangles after decimation the rest of the second bound is used up; they make an STL of 30 MB."""
+DECIMATION_MM = 0.05
+"""Tolerance given to Manifold, mm. It bounds each step and not their sum: measured both ways on 28,000 mm2 of bone
+surface from a real scan, 60,000 points each, the farthest lay 0.09 mm off and the mean was 0.007 mm; a tolerance of
+0.1 gives 0.20 and 0.019 mm."""
 SMALLEST_PART_MM3 = 3.0
 """Separate specks and closed bubbles smaller than this are left out: noise, and nothing that prints. mm3."""
 _NEAREST_LEVEL = 1e-3
@@ -53,7 +51,7 @@ def extract(bone: Bone) -> Surface:
     """Return the surface of all bone, inferred bone included, at the level 0.
 
     Marching cubes with Lewiner's topological guarantee (Journal of Graphics Tools 8, 2003), so the mesh is a
-    closed manifold; it is decimated by Manifold, which keeps that and bounds the distance. Parts under
+    closed manifold; it is decimated by Manifold, which keeps that and stays within 0.1 mm. Parts under
     ``SMALLEST_PART_MM3`` are left out.
 
     Raises:
@@ -114,11 +112,7 @@ def _decimated(
     )
     if solid.status() != manifold3d.Error.NoError:
         raise RuntimeError(f"the iso-surface is not a closed manifold: {solid.status()}")
-    small, large = DECIMATION_MM
-    simpler = solid.simplify(large if len(triangles) > LARGE_TRIANGLES else small)
-    if simpler.num_tri() > MOST_TRIANGLES and len(triangles) <= LARGE_TRIANGLES:
-        simpler = simpler.simplify(large - small)
-    mesh = simpler.to_mesh()
+    mesh = solid.simplify(DECIMATION_MM).to_mesh()
     return np.asarray(mesh.vert_properties[:, :3], np.float32), np.asarray(mesh.tri_verts).astype(np.int32)
 
 

@@ -36,7 +36,7 @@ def test_the_surface_lies_on_the_bone(case: str, request: pytest.FixtureRequest)
     # Outward orientation gives a positive volume; decimation stays within its bound.
     assert ball.volume == pytest.approx(4 / 3 * np.pi * BALL_RADIUS_MM**3, rel=0.02)
     radii = np.linalg.norm(ball.triangles_center - BALL_MM, axis=1)
-    assert np.abs(radii - BALL_RADIUS_MM).max() < surface.DECIMATION_MM[0] + 0.03
+    assert np.abs(radii - BALL_RADIUS_MM).max() < surface.DECIMATION_MM + 0.03
     assert ball.centroid == pytest.approx(BALL_MM, abs=0.03)
 
 
@@ -51,7 +51,7 @@ def test_decimation_stays_within_its_bound() -> None:
     slope = np.sqrt(sum(ndimage.map_coordinates(g, index[inside].T, order=1) ** 2 for g in np.gradient(bone.level)))
     distance_mm = np.abs(level) / np.maximum(slope, 1e-3) * 0.4
     assert np.median(distance_mm) < 0.02
-    assert np.quantile(distance_mm, 0.99) < surface.DECIMATION_MM[0] + 0.02
+    assert np.quantile(distance_mm, 0.99) < surface.DECIMATION_MM + 0.02
     assert read_stl(stl.to_bytes(mesh)).is_watertight
 
 
