@@ -25,6 +25,7 @@ CONTINUITY_MM = (0.3, 1.0)
 PATENCY_MM = (0.8, 1.5)
 THICKNESS_MM = (0.4, 0.6)
 FAR_MM = 0.6
+WIDE_HOLE_MM = 1.0
 FINE_MM = 0.05
 """Step of rays and of the straightened passages."""
 
@@ -45,6 +46,8 @@ class Counts:
     gap_free: int = 0
     holes: int = 0
     holes_closed: int = 0
+    wide_holes: int = 0
+    wide_holes_closed: int = 0
     surface_cells: int = 0
     within_250um: int = 0
     within_500um: int = 0
@@ -100,7 +103,8 @@ def measure(level: Field, reference: Reference, tolerance_mm: float) -> Counts:
         if PATENCY_MM[0] - 1e-6 <= 2 * canal.radius_mm <= PATENCY_MM[1] + 1e-6:
             counts += Counts(canals=1, canals_open=int(_open(level, canal, 0.5 * canal.radius_mm)))
     for hole in truth.holes:
-        counts += Counts(holes=1, holes_closed=int(not _open(level, hole, FINE_MM)))
+        closed, wide = int(not _open(level, hole, FINE_MM)), int(2 * hole.radius_mm >= WIDE_HOLE_MM)
+        counts += Counts(holes=1, holes_closed=closed, wide_holes=wide, wide_holes_closed=wide * closed)
     for plate in truth.plates:
         counts += _runs(level, reference.field, plate)
     return counts
@@ -251,6 +255,7 @@ def rates(counts: Counts) -> dict[str, float]:
         "thickness_ratio": _ratio(counts.run_ratio, counts.runs),
         "far_false_bone": _ratio(counts.far_bone, counts.far_cells),
         "holes_closed": _ratio(counts.holes_closed, counts.holes),
+        "wide_holes_closed": _ratio(counts.wide_holes_closed, counts.wide_holes),
     }
 
 

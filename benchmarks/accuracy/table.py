@@ -16,10 +16,11 @@ COLUMNS = (
     ("assd_mm", "ASSD mm", 3),
     ("thickness_ratio", "thickness ratio 0.5 mm", 2),
     ("far_false_bone", "far false bone %", 2),
-    ("holes_closed", "true holes closed %", 0),
+    ("holes_closed", "true holes 0.5-3 mm closed %", 0),
+    ("wide_holes_closed", "of 1 mm or more %", 0),
     ("seconds", "s", 2),
 )
-PERCENT = {"far_false_bone", "holes_closed"}
+PERCENT = {"far_false_bone", "holes_closed", "wide_holes_closed"}
 
 EXPLANATION = (
     "On simulated scans with known truth; not a measure of clinical accuracy. C: share of rays along the "

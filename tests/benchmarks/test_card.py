@@ -1,0 +1,49 @@
+"""The model card takes the tables of a run between its marks, and refuses to guess where they go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accuracy.card import END, START, write_card
+from benchmarks.accuracy.measures import Counts, rates
+from benchmarks.accuracy.table import Run, markdown
+
+
+def run() -> Run:
+    figures = {**rates(Counts(rays=10, rays_hit=9, canals=4, canals_open=3)), "seconds": 0.5}
+    return Run(
+        date="2026-01-01",
+        machine="x86_64",
+        model="skullbase",
+        objects=6,
+        seed=1,
+        rows={"thin": {"sbnode": figures, "fixed 150 HU": figures}},
+    )
+
+
+def test_the_card_keeps_its_text_and_takes_the_table(tmp_path: Path) -> None:
+    card = tmp_path / "MODEL_CARD.md"
+    card.write_text(f"before\n{START}\nold\n{END}\nafter\n", encoding="utf-8")
+    write_card(card, run())
+    write_card(card, run())
+    text = card.read_text(encoding="utf-8")
+    assert text.startswith("before")
+    assert text.rstrip().endswith("after")
+    assert "old" not in text
+    assert text.count("**sbnode** | 0.818 | 0.900 | 0.750") == 1
+    assert "fixed 150 HU |" not in text
+
+
+def test_a_card_without_marks_is_refused(tmp_path: Path) -> None:
+    card = tmp_path / "MODEL_CARD.md"
+    card.write_text("nothing here\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="marks"):
+        write_card(card, run())
+
+
+def test_the_report_names_rates_without_a_case_with_a_dash() -> None:
+    report = markdown(run())
+    assert "| **sbnode** | 0.818 |" in report
+    assert " - |" in report
