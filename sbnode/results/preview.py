@@ -23,8 +23,8 @@ __all__ = ["icon", "render"]
 
 ICON_SIZE = 64
 """Rows and columns of an icon image; 128 at most (PS3.3 C.7.6.1.1.6)."""
-WINDOW_HU = (-600.0, 1600.0)
-"""HU shown black and white in the cuts: a window for bone."""
+WINDOW_HU = (-600.0, 2600.0)
+"""HU shown black and white in the cuts: wide, so that the contours stand out from the densest bone."""
 
 _PANEL = (500, 430)
 _PICTURE = (448, 378)
