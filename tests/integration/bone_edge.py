@@ -1,12 +1,13 @@
 """How far a surface lies from the bone's edge in the CT itself.
 
-The CT's edge near a vertex is where the HU along the vertex normal pass the middle between the local bone
+The CT's edge near a vertex is where the HU along a line about its normal pass the middle between the local bone
 inside and the local tissue outside: the local half-maximum, which needs no fixed threshold. Nothing here uses
 sbnode: the slices are read with pydicom, and the mesh is the STL as the archive holds it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -78,16 +79,35 @@ class EdgeDistance:
     share: float
 
 
-def edge_distance(mesh: trimesh.Trimesh, ct: CtSlices, vertices: int = 8_000, seed: int = 1) -> EdgeDistance:
-    """Measure ``vertices`` vertices drawn at random; normals point outwards, coordinates are LPS mm."""
+def edge_distance(mesh: trimesh.Trimesh, ct: CtSlices, vertices: int = 1_500, seed: int = 1) -> EdgeDistance:
+    """Distance from ``vertices`` vertices drawn at random to the CT's edge; normals point outwards, LPS mm.
+
+    The nearest edge is looked for along the normal and along directions up to 39 degrees off it.
+    """
     chosen = np.random.default_rng(seed).choice(len(mesh.vertices), min(vertices, len(mesh.vertices)), False)
     points, normals = np.asarray(mesh.vertices)[chosen], np.asarray(mesh.vertex_normals)[chosen]
     along_mm = np.arange(-REACH_MM, REACH_MM + STEP_MM / 2, STEP_MM)
-    hu = ct.sample(points[:, None, :] + along_mm[None, :, None] * normals[:, None, :])
-    crossing_mm = np.array([_half_maximum_mm(profile, along_mm) for profile in hu])
-    found = np.isfinite(crossing_mm)
-    offsets_mm = crossing_mm[found, None] * normals[found]
-    return EdgeDistance(ct.in_voxels(offsets_mm), crossing_mm[found], float(found.mean()))
+    voxels, signed_mm = np.full(len(points), np.inf), np.full(len(points), np.nan)
+    for directions in _around(normals):
+        hu = ct.sample(points[:, None, :] + along_mm[None, :, None] * directions[:, None, :])
+        crossing_mm = np.array([_half_maximum_mm(profile, along_mm) for profile in hu])
+        found = ct.in_voxels(crossing_mm[:, None] * directions)
+        nearer = found < voxels
+        voxels[nearer], signed_mm[nearer] = found[nearer], crossing_mm[nearer]
+    seen = np.isfinite(voxels)
+    return EdgeDistance(voxels[seen], signed_mm[seen], float(seen.mean()))
+
+
+def _around(normals: Array) -> Iterator[Array]:
+    """The unit normals themselves, then two rings of six unit directions about each."""
+    yield normals
+    first = np.cross(normals, np.eye(3)[np.argmin(np.abs(normals), axis=1)])
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second = np.cross(normals, first)
+    for slope in (0.4, 0.8):
+        for turn in np.arange(6) * np.pi / 3:
+            tilted = normals + slope * (np.cos(turn) * first + np.sin(turn) * second)
+            yield tilted / np.linalg.norm(tilted, axis=1, keepdims=True)
 
 
 def _half_maximum_mm(profile: Array, along_mm: Array) -> float:
