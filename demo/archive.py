@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Condition
 
 import pydicom
-from pydicom.uid import EncapsulatedSTLStorage, SegmentationStorage
+from pydicom.uid import CTImageStorage, EncapsulatedSTLStorage, EnhancedCTImageStorage, SegmentationStorage
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -64,14 +64,21 @@ class Archive:
         return 0x0000
 
 
+CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage)
+"""A folder from a CD also holds reports and localizers of other classes; a PACS routes them elsewhere."""
+
+
 def send(paths: Iterable[Path], *, port: int, called: str, calling: str, patience_s: float) -> int:
-    """Send DICOM files over one association, and return how many the node took.
+    """Send the CT images among the files over one association, and return how many the node took.
 
     Raises:
         ConnectionError: the node can't be reached within ``patience_s``, or refuses an instance.
     """
-    files = list(paths)
-    kinds = {_kind(path) for path in files}
+    every = {path: _kind(path) for path in paths}
+    files = [path for path, kind in every.items() if kind[0] in CT_CLASSES]
+    kinds = {every[path] for path in files}
+    if not files:
+        raise ConnectionError("there is no CT image to send")
     entity = AE(ae_title=calling)
     entity.requested_contexts = [build_context(sop_class, syntax) for sop_class, syntax in sorted(kinds)]
     ends = time.monotonic() + patience_s

@@ -116,7 +116,7 @@ class Selection(_Section):
     """A series is axial when its normal is this close to the patient's long axis."""
     sharp_kernel: str = r"(?i)(bone|edge|detail|sharp|lung|[hbuj][a-z]?[5-9]\d|^(fc)?[3-8][0-9]$|ya|yb|\be\b)"
     """Regular expression; a series whose ConvolutionKernel matches is preferred."""
-    exclude_description: str = r"(?i)(scout|topogram|localizer|dose|mpr|mip|3d|vrt)"
+    exclude_description: str = r"(?i)(scout|topogram|localizer|dose (report|info)|\b(mpr|mip|3d|vrt)\b)"
     """Regular expression; a series whose SeriesDescription matches is left out."""
 
     @field_validator("sharp_kernel", "exclude_description")

@@ -25,7 +25,7 @@ from sbnode.errors import SbnodeError
 
 __all__ = ["configure", "fault", "get_logger", "short_hash", "without_uids"]
 
-_UID = re.compile(r"(?<![\d.])[0-2](?:\.\d+){4,}(?![\d.])")
+_UID = re.compile(r"(?<![\d.])(?:2\.25\.\d+|[0-2](?:\.\d+){4,})(?!\d)")
 _HASH_CHARACTERS = 12
 _TRUSTED_LIBRARIES = ("dbos",)
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

@@ -81,3 +81,11 @@ def test_the_queue_s_library_may_speak(capsys: pytest.CaptureFixture[str]) -> No
     assert lines(capsys)[0]["message"] == "Contention detected"
     logging.getLogger("dbos").info("DBOS launched!")
     assert lines(capsys) == []
+
+
+@pytest.mark.parametrize("uid", ["1.2.840.113619.2.55.3.12345", "2.25.100789786900725508814061137655637989886"])
+@pytest.mark.parametrize("text", ["{}.dcm: can't be read", "of {}", "{}, again", "({})."])
+def test_a_uid_is_found_in_file_names_and_sentences(uid: str, text: str) -> None:
+    hidden = log.without_uids(text.format(uid))
+    assert uid not in hidden
+    assert log.short_hash(uid) in hidden

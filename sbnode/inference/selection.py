@@ -24,9 +24,12 @@ OTHER_BODY_PART_COST_MM = 100.0
 """Body Part Examined is often wrong, so another part never excludes a series: it comes last."""
 
 _OTHER_BODY_PART = re.compile(
-    r"(?i)(chest|thorax|lung|heart|abdomen|pelvis|shoulder|elbow|wrist|hand|hip|knee|ankle|foot)"
+    r"(?i)(chest|thorax|lung|heart|cardiac|coronary|breast|abdomen|liver|kidney|pelvis|spine|shoulder|humerus|elbow|forearm"
+    r"|wrist|hand|hip|femur|knee|ankle|foot)"
 )
-_HEAD = re.compile(r"(?i)(head|skull|brain|schädel|schaedel|kopf|neck|sinus|orbit|face|temporal|petrous|iac|crani|ear)")
+_HEAD = re.compile(
+    r"(?i)(head|skull|brain|schädel|schaedel|kopf|neck|sinus|orbit|face|facial|temporal|petrous|crani|\bears?\b|\biacs?\b)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

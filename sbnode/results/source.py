@@ -126,13 +126,21 @@ def _verbatim(header: Dataset, tag: BaseTag) -> DataElement | RawDataElement:
     if isinstance(element, RawDataElement):
         vr = element.VR or _dictionary_vr(tag)
         if vr in _TEXT_VRS:
-            value = element.value or b""
+            value = _padded(element.value or b"", vr)
             return element._replace(VR=vr, value=value, is_implicit_VR=False, is_little_endian=True)
     converted = deepcopy(header[tag])
     if converted.VR == "SQ":
         for item in converted.value:
             list(item.iterall())  # decodes nested values, which may be big endian
     return converted
+
+
+def _padded(value: bytes, vr: str) -> bytes:
+    """Text is padded with a space (PS3.5 section 6.2); some writers pad with NUL, which belongs to UIDs alone."""
+    if vr == "UI" or not value.endswith(b"\0"):
+        return value
+    text = value.rstrip(b"\0")
+    return text + b" " * (len(text) % 2)
 
 
 def _dictionary_vr(tag: BaseTag) -> str:

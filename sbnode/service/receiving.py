@@ -59,14 +59,12 @@ class ReceiverCounter:
     def association(self, outcome: AssociationOutcome, calling_ae_title: str) -> None:
         metrics.ASSOCIATIONS.labels(outcome).inc()
         if outcome.startswith("rejected"):
-            log.get_logger().warning("association_rejected", outcome=outcome)
+            log.get_logger().warning("association_rejected", outcome=outcome, calling_ae_title=calling_ae_title)
 
     def answered(self, status: int, data_set_bytes: int, new: bool) -> None:
         metrics.INSTANCES.labels(f"0x{status:04X}").inc()
         if new:
             metrics.RECEIVED_BYTES.inc(data_set_bytes)
-        if status != 0:
-            log.get_logger().warning("instance_refused", status=f"0x{status:04X}")
 
     def oversized(self, calling_ae_title: str) -> None:
         metrics.ASSOCIATIONS.labels("oversized").inc()

@@ -7,6 +7,7 @@ series of 400 slices is listed without parsing 400 headers.
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass, fields
 from hashlib import sha256
@@ -84,6 +85,8 @@ class Record:
             expected = begin + record.data_set_bytes
             actual = path.stat().st_size
         except (InvalidDicomError, *PARSER_FAULTS) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                raise  # The disk failed, not the file.
             raise SpoolError(f"{path.name} can't be read: {type(error).__name__}. Send it again.") from error
         if actual != expected:
             raise SpoolError(f"{path.name} has {actual} bytes instead of {expected}. Send it again.")

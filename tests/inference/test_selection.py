@@ -73,6 +73,16 @@ def test_a_head_wins_over_a_thinner_chest() -> None:
     assert chosen(chest) == "1.1"
 
 
+@pytest.mark.parametrize("part", ["CSPINE", "HEART", "CARDIAC", "LIVER"])
+def test_other_parts_lose_to_a_thicker_head(part: str) -> None:
+    assert chosen(series("1.1", step_mm=0.6, body_part=part), series("1.2", step_mm=1.0)) == "1.2"
+
+
+@pytest.mark.parametrize("description", ["SINUS LOW DOSE 0.6 BONE", "Amiplan head", "HEAD 0.6 BONE"])
+def test_descriptions_that_only_resemble_an_excluded_one_are_usable(description: str) -> None:
+    assert chosen(series("1.1", series_description=description)) == "1.1"
+
+
 def test_a_derived_series_that_is_a_true_axial_ct_is_usable() -> None:
     assert chosen(series("1.1", image_type=("DERIVED", "SECONDARY"))) == "1.1"
 

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from sbnode.config import Results
 from sbnode.errors import NoSkullBase
 from sbnode.results.segmentation import build, native_masks
+from sbnode.results.source import _padded
 from tests.conftest import unavailable
 from tests.integration.peers import program
 from tests.results.phantom import Scan, derivation, make_scan
@@ -226,3 +227,14 @@ def test_dcmqi_reads_every_voxel_at_its_place(scan: Scan, written: Dataset, tmp_
             offset = place - scan.volume.stack.origins_mm[0]
             index = np.rint(offset[::-1] / [1.0, 0.6, 0.55]).astype(int)
             assert mask[tuple(index)]
+
+
+@pytest.mark.parametrize(
+    ("stored", "written"), [(b"\0\0", b""), (b"AB\0\0", b"AB"), (b"ABC\0", b"ABC "), (b"AB", b"AB"), (b"", b"")]
+)
+def test_text_padded_with_nul_is_padded_with_a_space(stored: bytes, written: bytes) -> None:
+    assert _padded(stored, "LO") == written
+
+
+def test_uids_keep_their_nul() -> None:
+    assert _padded(b"1.2\0", "UI") == b"1.2\0"
