@@ -216,9 +216,9 @@ def test_the_stl_is_watertight_and_lies_on_the_bone(
     assert mean_voxels < 0.5
     # Faces on which the region ends inside bone have no edge in the CT; they are the smaller part.
     assert distance.share > 0.8
-    # The measure can fail: the same surface, 1 mm further out.
+    # The measure can fail: the same surface 1 mm further out does not pass.
     swollen = trimesh.Trimesh(mesh.vertices + mesh.vertex_normals, mesh.faces, process=False)
-    assert edge_distance(swollen, ct).voxels.mean() > 0.8
+    assert edge_distance(swollen, ct).voxels.mean() > 0.5
 
 
 @pytest.mark.parametrize("head", HEADS)
