@@ -6,6 +6,8 @@ and last the distractors, on cells of 0.2 mm in which plates thinner than a cell
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,10 +19,34 @@ from simulator.tissue import BONE_HU, CONTRAST_HU, MEDIA_HU, log_uniform, medium
 TRAINING_GRID = FineGrid(count=128, step_mm=0.2)
 GAP_MM = 2.0
 """Gaps and holes narrower than this are marked as lumen."""
+SECOND_MIX_FROM = 1440
+"""Scenes from this index on are drawn from the second mix: what the first left hardest comes up more often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """How often a scene holds what, as probabilities; `block` and `slab` exclude each other."""
+
+    block: float
+    slab: float
+    pierced: float
+    """Of slabs."""
+    lattice: float
+    holed: float
+    """Of plates."""
+    contrast: float
+    """Of canals: filled with contrast medium."""
+    spongy: float
+    """Of thick bone."""
+
+
+FIRST_MIX = Mix(block=0.35, slab=0.35, pierced=0.6, lattice=0.2, holed=0.4, contrast=0.15, spongy=0.5)
+SECOND_MIX = Mix(block=0.25, slab=0.6, pierced=0.9, lattice=0.2, holed=0.75, contrast=0.25, spongy=0.6)
 
 
 def random_scene(seed: int, index: int, grid: FineGrid = TRAINING_GRID) -> Scene:
     """Scene `index` of the series `seed`."""
+    mix = FIRST_MIX if index < SECOND_MIX_FROM else SECOND_MIX
     random = np.random.default_rng((seed, index))
     canvas = Canvas.blank(grid, medium(random))
     for _ in range(int(random.integers(1, 3))):
@@ -33,17 +59,17 @@ def random_scene(seed: int, index: int, grid: FineGrid = TRAINING_GRID) -> Scene
         return canvas.finish()
     bone_hu = float(random.uniform(*BONE_HU))
     thick = random.uniform()
-    if thick < 0.35:
-        _add_block(canvas, bone_hu, random)
-    elif thick < 0.70:
-        _add_slab(canvas, bone_hu, random)
-    if random.uniform() < 0.2:
+    if thick < mix.block:
+        _add_block(canvas, bone_hu, mix, random)
+    elif thick < mix.block + mix.slab:
+        _add_slab(canvas, bone_hu, mix, random)
+    if random.uniform() < mix.lattice:
         _add_lattice(canvas, bone_hu, random)
-    for _ in range(int(random.integers(0 if thick < 0.70 else 1, 4))):
-        _add_sheet(canvas, bone_hu, random)
+    for _ in range(int(random.integers(0 if thick < mix.block + mix.slab else 1, 4))):
+        _add_sheet(canvas, bone_hu, mix, random)
     if random.uniform() < 0.15:
-        _add_rod(canvas, bone_hu, random)
-    _add_canals(canvas, bone_hu, random)
+        _add_rod(canvas, bone_hu, mix, random)
+    _add_canals(canvas, bone_hu, mix, random)
     _add_distractors(canvas, random)
     return canvas.finish()
 
@@ -71,12 +97,12 @@ def _textured(hu: float, grid: FineGrid, depth: float, random: np.random.Generat
     return np.asarray(hu * np.clip(texture, 0.4, 1.8), dtype=np.float32)
 
 
-def _solid(canvas: Canvas, distance: FloatArray, bone_hu: float, random: np.random.Generator) -> None:
+def _solid(canvas: Canvas, distance: FloatArray, bone_hu: float, mix: Mix, random: np.random.Generator) -> None:
     """Bone inside a surface: compact throughout, or a cortex around spongy bone."""
     grid = canvas.grid
     compact = bone_hu * random.uniform(0.9, 1.15)
     hu: FloatArray | float = compact
-    if random.uniform() < 0.5:
+    if random.uniform() < mix.spongy:
         cortex_mm = random.uniform(0.5, 2.0)
         core = shapes.inside_fraction(distance + cortex_mm, grid.step_mm)
         spongy_hu = random.uniform(0.3, 0.75) * compact
@@ -85,31 +111,31 @@ def _solid(canvas: Canvas, distance: FloatArray, bone_hu: float, random: np.rand
     canvas.ossify(shapes.inside_fraction(distance, grid.step_mm), hu)
 
 
-def _add_block(canvas: Canvas, bone_hu: float, random: np.random.Generator) -> None:
+def _add_block(canvas: Canvas, bone_hu: float, mix: Mix, random: np.random.Generator) -> None:
     grid = canvas.grid
     distance = _surface(grid, random, random.uniform(0.5, 3.0))
-    _solid(canvas, distance, bone_hu, random)
+    _solid(canvas, distance, bone_hu, mix, random)
     if random.uniform() < 0.3:
         _add_air_cells(canvas, distance, random)
     if random.uniform() < 0.3:
         _add_rings(canvas, random)
 
 
-def _add_slab(canvas: Canvas, bone_hu: float, random: np.random.Generator) -> None:
+def _add_slab(canvas: Canvas, bone_hu: float, mix: Mix, random: np.random.Generator) -> None:
     grid = canvas.grid
     distance = _surface(grid, random, random.uniform(0.1, 2.0))
     if random.uniform() < 0.6:
         canvas.fill(shapes.inside_fraction(distance, grid.step_mm), medium(random))
     half = 0.5 * log_uniform(random, 2.0, 10.0)
     swell = half * (1.0 + random.uniform(0, 0.25) * shapes.smooth_field(grid, 4, random))
-    _solid(canvas, np.abs(distance) - swell, bone_hu, random)
+    _solid(canvas, np.abs(distance) - swell, bone_hu, mix, random)
     if random.uniform() < 0.12:
         _add_air_cells(canvas, np.abs(distance) - swell, random)
-    if random.uniform() < 0.6:
-        _pierce(canvas, distance, random)
+    if random.uniform() < mix.pierced:
+        _pierce(canvas, distance, mix, random)
 
 
-def _pierce(canvas: Canvas, distance: FloatArray, random: np.random.Generator) -> None:
+def _pierce(canvas: Canvas, distance: FloatArray, mix: Mix, random: np.random.Generator) -> None:
     """Several canals through a slab, each more or less along its normal."""
     middle = np.abs(distance) < 0.5
     for _ in range(int(random.integers(2, 8))):
@@ -119,7 +145,7 @@ def _pierce(canvas: Canvas, distance: FloatArray, random: np.random.Generator) -
         along = _normal(distance, origin, canvas.grid) + random.uniform(0, 0.8) * shapes.direction(random)
         along /= np.linalg.norm(along)
         path = shapes.curve(origin, along, random.uniform(0, 0.8), random)
-        _draw_canal(canvas, path, _canal_radius(random), 0.0, None, random)
+        _draw_canal(canvas, path, _canal_radius(random), 0.0, None, mix, random)
 
 
 def _normal(distance: FloatArray, point_mm: Vector, grid: FineGrid) -> Vector:
@@ -163,7 +189,7 @@ def _thickness(grid: FineGrid, random: np.random.Generator) -> FloatArray:
     return np.asarray(np.clip(varied, 0.12, 2.2), dtype=np.float32)
 
 
-def _add_sheet(canvas: Canvas, bone_hu: float, random: np.random.Generator) -> None:
+def _add_sheet(canvas: Canvas, bone_hu: float, mix: Mix, random: np.random.Generator) -> None:
     """A curved plate with other media on each side, often with a lining, holes, an edge or a twin."""
     grid = canvas.grid
     distance = _surface(grid, random, random.uniform(0.1, 2.5))
@@ -175,7 +201,7 @@ def _add_sheet(canvas: Canvas, bone_hu: float, random: np.random.Generator) -> N
     if draws[0] < 0.2:
         edge = _surface(grid, random, random.uniform(0.3, 2.0))
         keep = shapes.inside_fraction(edge, grid.step_mm)
-    holes = _holes(canvas, distance, random) if draws[1] < 0.4 else None
+    holes = _holes(canvas, distance, random) if draws[1] < mix.holed else None
     _draw_sheet(canvas, distance, thickness, keep, holes, bone_hu, random)
     if draws[2] < 0.25:
         gap = np.clip(random.uniform(0.3, 2.2) * (1 + 0.25 * shapes.smooth_field(grid, 4, random)), 0.2, 4.0)
@@ -259,13 +285,13 @@ def _add_lattice(canvas: Canvas, bone_hu: float, random: np.random.Generator) ->
     canvas.mark_sheet((distance < MARK_MM) & (outer < 0))
 
 
-def _add_rod(canvas: Canvas, bone_hu: float, random: np.random.Generator) -> None:
+def _add_rod(canvas: Canvas, bone_hu: float, mix: Mix, random: np.random.Generator) -> None:
     """A process or strut: a tapering rod of bone of 1-5 mm."""
     grid = canvas.grid
     path = shapes.curve(_centre(grid, random), shapes.direction(random), random.uniform(0, 2.0), random)
     away, s = shapes.curve_distance(grid, path, random.uniform(1.0, 2.0))
     taper = random.uniform(0.5, 2.5) * np.clip(1.0 - s / random.uniform(8.0, 30.0), 0.05, 1.5)
-    _solid(canvas, np.asarray(away - taper, dtype=np.float32), bone_hu, random)
+    _solid(canvas, np.asarray(away - taper, dtype=np.float32), bone_hu, mix, random)
 
 
 def _canal_radius(random: np.random.Generator) -> float:
@@ -274,7 +300,7 @@ def _canal_radius(random: np.random.Generator) -> float:
     return 0.5 * calibre
 
 
-def _add_canals(canvas: Canvas, bone_hu: float, random: np.random.Generator) -> None:
+def _add_canals(canvas: Canvas, bone_hu: float, mix: Mix, random: np.random.Generator) -> None:
     """Curved canals, most through thick bone, some with a wall of their own, some enhanced."""
     grid = canvas.grid
     for _ in range(int(random.integers(1, 7))):
@@ -284,7 +310,7 @@ def _add_canals(canvas: Canvas, bone_hu: float, random: np.random.Generator) -> 
         path = shapes.curve(origin, shapes.direction(random), log_uniform(random, 0.1, 3.0), random)
         wall_mm = log_uniform(random, 0.15, 0.9) if random.uniform() < 0.35 else 0.0
         length = random.uniform(6.0, 20.0) if random.uniform() < 0.3 else None
-        _draw_canal(canvas, path, _canal_radius(random), wall_mm, (length, bone_hu), random)
+        _draw_canal(canvas, path, _canal_radius(random), wall_mm, (length, bone_hu), mix, random)
 
 
 def _draw_canal(
@@ -293,6 +319,7 @@ def _draw_canal(
     radius_mm: float,
     wall_mm: float,
     reach: tuple[float | None, float] | None,
+    mix: Mix,
     random: np.random.Generator,
 ) -> None:
     """One canal; `reach` is (length or None for unbounded, HU of the wall)."""
@@ -301,7 +328,7 @@ def _draw_canal(
     length, wall_hu = reach if reach is not None else (None, 0.0)
     if length is not None:
         away = np.asarray(away + np.maximum(np.abs(s) - 0.5 * length, 0.0), dtype=np.float32)
-    content = random.uniform(*CONTRAST_HU) if random.uniform() < 0.15 else medium(random, air=0.12)
+    content = random.uniform(*CONTRAST_HU) if random.uniform() < mix.contrast else medium(random, air=0.12)
     before = canvas.bone > 0.5
     if wall_mm > 0.0:
         shell = shapes.inside_fraction(away - (radius_mm + wall_mm), canvas.grid.step_mm)

@@ -30,7 +30,7 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=20261)
-    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--threads", type=int, default=1)
     parser.set_defaults(run=_train)
 
 
@@ -44,7 +44,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> None:
     from training.optimisation import Plan, train
 
-    train(Plan(seed=options.seed, steps=options.steps), options.cache)
+    train(Plan(seed=options.seed), options.cache, options.threads)
 
 
 def _export(options: argparse.Namespace) -> None:

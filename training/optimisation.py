@@ -23,19 +23,36 @@ SAMPLE_STREAM = 2
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """One rise and fall of the learning rate.
+
+    `focused` is the share of patches that are centred on a marked cell (a lumen twice as often as a sheet).
+    """
+
+    end_step: int
+    peak_rate: float
+    focused: float
+    warm_up: int = 500
+
+
+CYCLES = (
+    Cycle(end_step=20_000, peak_rate=2e-3, focused=0.0),
+    Cycle(end_step=45_000, peak_rate=1.2e-3, focused=0.5),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that decides the weights, besides the code."""
+    """Everything that decides the weights, besides the code; the last cycle ends the training."""
 
     seed: int
-    steps: int
+    cycles: tuple[Cycle, ...] = CYCLES
     network: NetworkSpec = field(default_factory=NetworkSpec)
     weights: LossWeights = field(default_factory=LossWeights)
     batch: int = 2
     patch: tuple[int, int, int] = (40, 40, 32)
     first_scenes: int = 190
     steps_per_scene: int = 16
-    peak_rate: float = 2e-3
-    warm_up: int = 500
     decay: float = 1e-4
     average: float = 0.998
     checkpoint_steps: int = 500
@@ -45,12 +62,28 @@ class Plan:
         """How many scenes the pool holds at a step."""
         return self.first_scenes + step // self.steps_per_scene
 
+    @property
+    def steps(self) -> int:
+        """Where training ends."""
+        return self.cycles[-1].end_step
+
+    def cycle(self, step: int) -> tuple[Cycle, int]:
+        """The cycle that a step belongs to, and the step at which that began."""
+        start = 0
+        for cycle in self.cycles[:-1]:
+            if step < cycle.end_step:
+                return cycle, start
+            start = cycle.end_step
+        return self.cycles[-1], start
+
     def rate(self, step: int) -> float:
-        """Learning rate: linear up, cosine down to 1 % of the peak."""
-        if step < self.warm_up:
-            return self.peak_rate * (step + 1) / self.warm_up
-        passed = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.peak_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, passed))))
+        """Learning rate: in each cycle linear up, cosine down to 1 % of the peak."""
+        cycle, start = self.cycle(step)
+        done = step - start
+        if done < cycle.warm_up:
+            return cycle.peak_rate * (done + 1) / cycle.warm_up
+        passed = (done - cycle.warm_up) / max(1, cycle.end_step - start - cycle.warm_up)
+        return cycle.peak_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, passed))))
 
 
 @dataclass(kw_only=True)
@@ -110,7 +143,10 @@ def _batch(plan: Plan, step: int, scenes: Path) -> tuple[Tensor, Truth]:
     random = np.random.default_rng((plan.seed, step, SAMPLE_STREAM, 0))
     count = plan.scenes(step)
     pool.wait_for(scenes, count)
-    samples = [_sample(plan, pool.read(scenes, int(random.integers(count))), random) for _ in range(plan.batch)]
+    focused = plan.cycle(step)[0].focused
+    samples = [
+        _sample(plan, pool.read(scenes, int(random.integers(count))), focused, random) for _ in range(plan.batch)
+    ]
     hu, occupancy, marks = (np.stack(parts)[:, None] for parts in zip(*samples, strict=True))
     bits = torch.from_numpy(marks)
     truth = Truth(
@@ -122,14 +158,13 @@ def _batch(plan: Plan, step: int, scenes: Path) -> tuple[Tensor, Truth]:
 
 
 def _sample(
-    plan: Plan, entry: pool.Entry, random: np.random.Generator
+    plan: Plan, entry: pool.Entry, focused: float, random: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """A random patch of a random scan of one scene, turned and mirrored, with its level jittered."""
     axes = tuple(int(a) for a in (random.permutation(3) if random.uniform() < 0.5 else (0, 1, 2)))
     mirror = tuple(slice(None, None, -1 if random.uniform() < 0.5 else 1) for _ in range(3))
     scan = int(random.integers(entry.hu.shape[0]))
-    shape = tuple(entry.occupancy.shape[a] for a in axes)
-    starts = [int(random.integers(size - want + 1)) for size, want in zip(shape, plan.patch, strict=True)]
+    starts = _corner(entry.marks.transpose(axes), plan.patch, focused, random)
     window = tuple(slice(start, start + want) for start, want in zip(starts, plan.patch, strict=True))
 
     def cut(field: NDArray[Any]) -> NDArray[Any]:
@@ -139,11 +174,24 @@ def _sample(
     return hu, cut(entry.occupancy), cut(entry.marks)
 
 
+def _corner(
+    marks: NDArray[np.uint8], patch: tuple[int, int, int], focused: float, random: np.random.Generator
+) -> list[int]:
+    """Corner of a random patch; with the probability `focused` a marked cell lies in its middle, where one is."""
+    spare = [size - want for size, want in zip(marks.shape, patch, strict=True)]
+    if random.uniform() < focused:
+        found = np.flatnonzero(marks & (2 if random.uniform() < 2 / 3 else 1))
+        if found.size:
+            cell = np.unravel_index(int(random.choice(found)), marks.shape)
+            return [int(np.clip(at - want // 2, 0, most)) for at, want, most in zip(cell, patch, spare, strict=True)]
+    return [int(random.integers(most + 1)) for most in spare]
+
+
 def _new(plan: Plan) -> Learner:
     torch.manual_seed(plan.seed)
     network, averaged = OccupancyNet(plan.network), OccupancyNet(plan.network)
     averaged.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.peak_rate, weight_decay=plan.decay)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate(0), weight_decay=plan.decay)
     return Learner(network=network, averaged=averaged, optimiser=optimiser, step=0)
 
 

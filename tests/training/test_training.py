@@ -19,7 +19,7 @@ from simulator.shapes import FineGrid  # noqa: E402
 from training import export, pool  # noqa: E402
 from training.loss import LossWeights, Truth, loss  # noqa: E402
 from training.network import NetworkSpec, OccupancyNet, depth_to_space, space_to_depth  # noqa: E402
-from training.optimisation import Plan, train  # noqa: E402
+from training.optimisation import Cycle, Plan, _corner, train  # noqa: E402
 
 TINY_GRID = FineGrid(count=64, step_mm=0.2)
 
@@ -27,12 +27,14 @@ TINY_GRID = FineGrid(count=64, step_mm=0.2)
 def tiny_plan(steps: int) -> Plan:
     return Plan(
         seed=4,
-        steps=steps,
+        cycles=(
+            Cycle(end_step=2, peak_rate=2e-3, focused=0.0, warm_up=1000),
+            Cycle(end_step=max(steps, 3), peak_rate=1e-3, focused=1.0, warm_up=1000),
+        )[: 1 + (steps > 2)],
         network=NetworkSpec(channels=(8, 8, 8)),
         patch=(16, 16, 16),
         first_scenes=2,
         steps_per_scene=1000,
-        warm_up=1000,
         checkpoint_steps=2,
         log_steps=2,
     )
@@ -62,6 +64,19 @@ def test_training_resumes_to_the_same_weights(trained: Path, tmp_path: Path) -> 
     assert resumed["step"] == straight["step"] == 4
     for name, value in straight["averaged"].items():
         assert torch.equal(value, resumed["averaged"][name]), name
+
+
+def test_each_cycle_rises_and_falls_and_patches_are_centred_on_marks() -> None:
+    plan = Plan(seed=1)
+    first, second = plan.cycles
+    tops = [plan.rate(start + cycle.warm_up) for start, cycle in ((0, first), (first.end_step, second))]
+    assert tops == pytest.approx([first.peak_rate, second.peak_rate])
+    assert plan.rate(first.end_step - 1) == pytest.approx(0.01 * first.peak_rate, rel=0.01)
+    assert plan.cycle(first.end_step) == (second, first.end_step)
+    marks = np.zeros((40, 40, 40), np.uint8)
+    marks[30, 8, 20] = 3
+    corner = _corner(marks, (16, 16, 16), 1.0, np.random.default_rng(2))
+    assert corner == [22, 0, 12]
 
 
 def test_the_log_has_every_term(trained: Path) -> None:
