@@ -22,6 +22,9 @@ import yaml
 
 from demo.archive import HOST, Archive, send
 from demo.scoring import FIXED_HU, Score, read_segments, score
+from sbnode.config import Config, load_config
+from sbnode.jobs.client import RETRIED, JobClient
+from sbnode.spool import Spool
 from simulator.head import SimulatedHead, simulate_head, write_head
 
 NODE, ARCHIVE, SCANNER = "SBNODE", "ARCHIVE", "SCANNER"
@@ -30,6 +33,11 @@ START_S = 120.0
 RESULT_S = 1800.0
 """A slow machine may take this long for a scan of many slices."""
 STOP_S = 60.0
+POLL_S = 2.0
+
+
+class ResultError(Exception):
+    """The node says that there will be no result, and why."""
 
 
 def main() -> int:
@@ -49,7 +57,7 @@ def main() -> int:
     archive.start()
     try:
         seconds = _round_trip(files, archive, out)
-    except (ConnectionError, TimeoutError) as error:
+    except (ConnectionError, TimeoutError, ResultError) as error:
         print(f"{error}; the node's log is {out / 'node.log'}", file=sys.stderr)
         return 4
     finally:
@@ -90,9 +98,27 @@ def _round_trip(files: list[Path], archive: Archive, out: Path) -> float:
         send(files, port=port, called=NODE, calling=SCANNER, patience_s=START_S)
         sent = time.monotonic()
         print("waiting for SEG and STL ...", flush=True)
-        if not archive.wait(("seg.dcm", "stl.dcm"), RESULT_S):
-            raise TimeoutError(f"no result came within {RESULT_S:.0f} s")
+        _wait_for_results(archive, load_config(out / "config.yaml"), sent + RESULT_S)
         return time.monotonic() - sent
+
+
+def _wait_for_results(archive: Archive, config: Config, deadline: float) -> None:
+    """Wait for both objects.
+
+    Raises:
+        ResultError: the node rejected the study or gave up.
+        TimeoutError: nothing came in time.
+    """
+    queue = JobClient(config, Spool(config.spool.path, config.spool.min_free_bytes))
+    try:
+        while not archive.wait(("seg.dcm", "stl.dcm"), POLL_S):
+            for item in queue.items():
+                if item.state in RETRIED:
+                    raise ResultError(f"{item.state}: {item.reason}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no result came within {RESULT_S:.0f} s")
+    finally:
+        queue.close()
 
 
 @contextmanager

@@ -65,7 +65,9 @@ app = typer.Typer(
     # The local variables of a traceback may hold patient data.
     pretty_exceptions_enable=False,
 )
-jobs_app = typer.Typer(help="Look at the jobs of the queue, and start dead letters again.", no_args_is_help=True)
+jobs_app = typer.Typer(
+    help="Look at the jobs of the queue, and start dead letters and rejected studies again.", no_args_is_help=True
+)
 app.add_typer(jobs_app, name="jobs")
 
 ConfigOption = Annotated[
@@ -238,7 +240,9 @@ def jobs_list(
     """List studies, jobs and deliveries, newest first."""
     with _exit_codes(), _queue(config) as queue:
         if dead:
-            items = [item for item in queue.items() if item.state in ("dead letter", "rejected")][:limit]
+            from sbnode.jobs.client import RETRIED
+
+            items = [item for item in queue.items() if item.state in RETRIED][:limit]
         else:
             items = queue.items(limit)
         _print_items(items)
@@ -262,11 +266,11 @@ def jobs_retry(
     id: Annotated[str, typer.Argument(help="Id of a study, job or delivery, or the beginning of one.")],
     config: ConfigOption = None,
 ) -> None:
-    """Start dead letters again: of one delivery, or all of a study or job."""
+    """Start dead letters and rejected studies again: one delivery, or all of a study or job."""
     with _exit_codes(), _queue(config) as queue:
         started = queue.retry(id)
         if not started:
-            raise SbnodeError(f"nothing whose id begins with {id} is or has a dead letter")
+            raise SbnodeError(f"nothing whose id begins with {id} is or has a dead letter or was rejected")
         for name in started:
             _out.print(f"queued again: {name}", highlight=False, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""The other side of the queue: putting studies in, looking at what is in it, starting dead letters again."""
+"""The other side of the queue: putting studies in, looking at what is in it, starting again what failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from sbnode.metrics import QueueState
 from sbnode.series import Series
 from sbnode.spool import Spool
 
-__all__ = ["Item", "JobClient"]
+__all__ = ["RETRIED", "Item", "JobClient"]
+
+RETRIED = ("dead letter", "rejected")
+"""States from which an item can be started again: after a repair, or after a setting was changed."""
 
 _STATES = {
     "ENQUEUED": "queued",
@@ -111,11 +114,11 @@ class JobClient:
         return sorted(found.values(), key=lambda item: item.created_at)
 
     def retry(self, prefix: str) -> list[str]:
-        """Start every dead letter that ``find`` returns again from its beginning; return their ids."""
-        dead = [item for item in self.find(prefix) if item.state == "dead letter"]
-        for item in dead:
+        """Start what ``find`` returns and what ended without a result again from its beginning; return the ids."""
+        ended = [item for item in self.find(prefix) if item.state in RETRIED]
+        for item in ended:
             self._client.rewind_workflow(item.id, queue_name=item.queue, application_version=queues.WORKFLOWS_VERSION)
-        return [item.id for item in dead]
+        return [item.id for item in ended]
 
     def close(self) -> None:
         """Close the connections to the database."""

@@ -98,15 +98,14 @@ class Steps:
             started = perf_counter()
             try:
                 manifest = Manifest.read(self._spool, job_key)
-                folder = self._spool.begin_result(job_key)
-                outcome = self._run(
-                    manifest.study(self._spool),
-                    self._models,
-                    self._config,
-                    folder,
-                    made_at=manifest.received,
-                )
-                self._spool.commit_result(folder, job_key)
+                with self._spool.result(job_key) as folder:
+                    outcome = self._run(
+                        manifest.study(self._spool),
+                        self._models,
+                        self._config,
+                        folder,
+                        made_at=manifest.received,
+                    )
             except Exception as error:
                 return self._failed("job", job_key, error)
             for stage, seconds in outcome.report.seconds.items():

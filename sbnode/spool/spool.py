@@ -137,30 +137,27 @@ class Spool:
             raise SpoolError("a job key has up to 64 letters, digits, - and _")
         return self._results / job_key
 
-    def begin_result(self, job_key: str) -> Path:
-        """Create an empty folder to write a job's results into. It is swept if this process dies."""
-        folder = self._session / f"{self.result_folder(job_key).name}.{uuid.uuid4().hex}"
-        folder.mkdir()
-        return folder
+    @contextmanager
+    def result(self, job_key: str) -> Iterator[Path]:
+        """Give an empty folder for a job's results; make them durable and visible, all at once, when the block ends.
 
-    def commit_result(self, tmp: Path, job_key: str) -> Path:
-        """Make the results in ``tmp`` durable and visible, all at once; return their folder.
-
-        Results committed before under the same key stay: they are the same, and may be on their way.
+        When it ends with an error they are deleted. Results committed before under the same key stay: they are the
+        same, and may be on their way.
         """
         target = self.result_folder(job_key)
-        for folder, _, names in os.walk(tmp):
-            for name in names:
-                _flush(Path(folder, name))
-            _flush(Path(folder))
+        unfinished = self._session / f"{job_key}.{uuid.uuid4().hex}"
+        unfinished.mkdir()
         try:
-            tmp.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            shutil.rmtree(tmp)
-        _flush(self._results)
-        return target
+            yield unfinished
+            _flush_tree(unfinished)
+            try:
+                unfinished.rename(target)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            _flush(self._results)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def free_bytes(self) -> int:
         """Return how many bytes this process may still write."""
@@ -252,6 +249,13 @@ def _storage_full() -> Iterator[None]:
         if error.errno in _FULL:
             raise StorageFull("the device of the spool is full") from error
         raise
+
+
+def _flush_tree(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _flush(Path(parent, name))
+        _flush(Path(parent))
 
 
 def _flush(path: Path) -> None:

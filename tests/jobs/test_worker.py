@@ -119,6 +119,20 @@ def test_a_scan_without_a_skull_base_is_rejected_at_once(node: NodeFactory, spoo
     assert (spool_path.parent / "runs").read_text() == "run\n"
 
 
+def test_a_rejected_scan_can_be_tried_again(node: NodeFactory, peer: PeerFactory, spool_path: Path) -> None:
+    port = free_port()
+    receiving = peer(port)
+    spool_path.mkdir()
+    (spool_path.parent / "refuse").touch()
+    running = node(config(spool_path, port))
+    running.queue.submit(fill(running.spool))
+    assert running.settle(2)["process"] == "rejected"
+    (spool_path.parent / "refuse").unlink()
+    assert running.queue.retry(running.item("study").id) == [running.item("process").id]
+    running.settle(4)
+    assert len(receiving.received) == 2
+
+
 def test_an_unexpected_error_is_a_dead_letter_without_its_message_and_can_be_tried_again(
     node: NodeFactory, peer: PeerFactory, spool_path: Path
 ) -> None:

@@ -119,11 +119,11 @@ from pathlib import Path
 from sbnode.spool import Spool
 from tests.spool.test_durability import keep
 spool = Spool(Path(sys.argv[1]), 0)
-folder = spool.begin_result("job")
-(folder / "seg.dcm").write_bytes(b"half")
-for number in range(1, 100_000):
-    keep(spool, number)
-    print(number, flush=True)
+with spool.result("job") as folder:
+    (folder / "seg.dcm").write_bytes(b"half")
+    for number in range(1, 100_000):
+        keep(spool, number)
+        print(number, flush=True)
 """
 
 
@@ -149,19 +149,18 @@ def test_sigkill_loses_nothing_that_was_stored_and_the_rest_is_swept(tmp_path: P
 
 def test_a_second_process_does_not_sweep_what_the_first_is_writing(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 0)
-    folder = spool.begin_result("job")
-    (folder / "seg.dcm").write_bytes(b"half")
-    program = "import sys; from pathlib import Path; from sbnode.spool import Spool; Spool(Path(sys.argv[1]), 0)"
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
-    assert (folder / "seg.dcm").read_bytes() == b"half"
+    with spool.result("job") as folder:
+        (folder / "seg.dcm").write_bytes(b"half")
+        program = "import sys; from pathlib import Path; from sbnode.spool import Spool; Spool(Path(sys.argv[1]), 0)"
+        subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+        assert (folder / "seg.dcm").read_bytes() == b"half"
 
 
 def test_results_appear_all_at_once(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 0)
-    folder = spool.begin_result("job-1")
-    (folder / "seg.dcm").write_bytes(b"seg")
-    assert not spool.result_folder("job-1").exists()
-    assert spool.commit_result(folder, "job-1") == spool.result_folder("job-1")
+    with spool.result("job-1") as folder:
+        (folder / "seg.dcm").write_bytes(b"seg")
+        assert not spool.result_folder("job-1").exists()
     assert (spool.result_folder("job-1") / "seg.dcm").read_bytes() == b"seg"
     assert not folder.exists()
 
@@ -169,11 +168,18 @@ def test_results_appear_all_at_once(tmp_path: Path) -> None:
 def test_results_committed_twice_stay_as_they_were(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 0)
     for content in (b"first", b"second"):
-        folder = spool.begin_result("job-1")
-        (folder / "seg.dcm").write_bytes(content)
-        spool.commit_result(folder, "job-1")
+        with spool.result("job-1") as folder:
+            (folder / "seg.dcm").write_bytes(content)
     assert (spool.result_folder("job-1") / "seg.dcm").read_bytes() == b"first"
     assert written(spool) == []
+
+
+def test_results_of_a_failed_attempt_are_deleted_at_once(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 0)
+    with pytest.raises(IsADirectoryError), spool.result("job-1") as folder:
+        folder.read_bytes()
+    assert not folder.exists()
+    assert not spool.result_folder("job-1").exists()
 
 
 @pytest.mark.parametrize("job_key", ["", "..", "a/b", "a" * 65, ".hidden"])
