@@ -22,8 +22,8 @@ from training.network import OUTPUT_NAMES, NetworkSpec, OccupancyNet, scale_hu
 from training.pool import CELL_MM
 
 OPSET = 17
-TILE_CELLS = 176
-HALO_CELLS = 24
+TILE_CELLS = 208
+HALO_CELLS = 16
 MULTIPLE_OF = 8
 TOLERANCE = 1e-4
 """Largest difference allowed between the exported network and the trained one, in occupancy."""

@@ -7,10 +7,9 @@ network is opened only when its SHA-256 is the one written there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,13 +18,15 @@ import onnxruntime
 import yaml
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from sbnode.config import Execution
 from sbnode.errors import ModelError
+from sbnode.inference import tiling
 from sbnode.inference.geometry import Grid
 from sbnode.inference.occupancy import Occupancy
 from sbnode.inference.resampling import resample
+from sbnode.inference.tiling import Tiling
 from sbnode.inference.volume import AIR_HU, Volume
 
 __all__ = ["ModelDescription", "OccupancyModel", "Session", "open_session", "read_model_description"]
@@ -66,20 +67,6 @@ class _Input(_Part):
     spacing_mm: float = Field(gt=0)
 
 
-class _Tile(_Part):
-    """How a grid is cut: ``size`` cells are seen at once, the ``halo`` on each side is thrown away."""
-
-    size: int = Field(gt=0)
-    halo: int = Field(ge=0)
-    multiple_of: int = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _keeps_the_phase(self) -> _Tile:
-        if self.size % self.multiple_of or self.halo % self.multiple_of or self.size <= 2 * self.halo:
-            raise ValueError("size and halo must be multiples of multiple_of, and size more than two halos")
-        return self
-
-
 class ModelDescription(_Part):
     """The part of ``model.yaml`` that the node needs."""
 
@@ -88,7 +75,7 @@ class ModelDescription(_Part):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     licence: str = Field(min_length=1)
     input: _Input
-    tile: _Tile | None = None
+    tile: Tiling | None = None
 
 
 def read_model_description(folder: Path) -> ModelDescription:
@@ -149,7 +136,7 @@ class OccupancyModel:
     """A network that estimates, for each fine cell, how much of it is bone."""
 
     description: ModelDescription
-    tile: _Tile
+    tile: Tiling
     session: onnxruntime.InferenceSession
 
     @classmethod
@@ -201,12 +188,13 @@ class OccupancyModel:
             )
         hu = resample(volume.hu, volume.stack, box, outside=AIR_HU)
         fields = [np.zeros(box.shape, np.float16) for _ in HEADS]
-        tiles = list(_tiles(np.ones(box.shape, np.bool_) if wanted is None else wanted, self.tile))
+        tiles = list(tiling.cut(np.ones(box.shape, np.bool_) if wanted is None else wanted, self.tile))
         for done, tile in enumerate(tiles, start=1):
             block = tile.read(hu)
             if block.max() > AIR_TILE_HU:
                 for field, output in zip(fields, self._run(block), strict=True):
-                    field[tile.core] = output[0, 0][tile.inner]
+                    core = field[tile.core]
+                    core[...] = output[0, 0][tile.inner][tuple(map(slice, core.shape))]
             progress(done / len(tiles))
         return Occupancy(grid=box, bone=fields[0], sheet=fields[1], lumen=fields[2])
 
@@ -215,62 +203,3 @@ class OccupancyModel:
             return list(self.session.run(HEADS, {self.description.input.name: block[None, None]}))
         except RUNTIME_ERRORS as error:
             raise ModelError(f"{self.description.name}: the network failed on {self.provider}: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """One axis of a tile: the cells that it answers for, and the cells that the network sees."""
-
-    start: int
-    stop: int
-    seen_start: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class _TileRegion:
-    spans: tuple[_Span, _Span, _Span]
-
-    @property
-    def core(self) -> tuple[slice, ...]:
-        return tuple(slice(s.start, s.stop) for s in self.spans)
-
-    @property
-    def inner(self) -> tuple[slice, ...]:
-        """Where the core lies inside the network's output."""
-        return tuple(slice(s.start - s.seen_start, s.stop - s.seen_start) for s in self.spans)
-
-    def read(self, hu: NDArray[np.int16]) -> NDArray[np.float32]:
-        """Cut the tile out of ``hu``; beyond its border the edge cells are repeated."""
-        block = hu
-        for axis, span in enumerate(self.spans):
-            index = np.clip(np.arange(span.seen_start, span.seen_start + span.length), 0, hu.shape[axis] - 1)
-            if index[-1] - index[0] + 1 == span.length:
-                block = block[(slice(None),) * axis + (slice(index[0], index[-1] + 1),)]
-            else:
-                block = block.take(index, axis=axis)
-        return np.ascontiguousarray(block, np.float32)
-
-
-def _tiles(wanted: NDArray[np.bool_], tile: _Tile) -> Iterator[_TileRegion]:
-    """Cover the wanted cells with tiles, each shrunk to what is wanted in it.
-
-    The origin of every tile is a multiple of the network's strides, so that tiles agree where they meet.
-    """
-    core = tile.size - 2 * tile.halo
-    for corner in product(*(range(0, length, core) for length in wanted.shape)):
-        part = wanted[tuple(slice(start, start + core) for start in corner)]
-        spans = []
-        for axis, start in enumerate(corner):
-            found = np.flatnonzero(part.any(axis=tuple(other for other in range(3) if other != axis)))
-            if found.size:
-                first = int(found[0]) // tile.multiple_of * tile.multiple_of
-                spans.append(_span(start + first, start + int(found[-1]) + 1, tile))
-        if len(spans) == 3:
-            yield _TileRegion((spans[0], spans[1], spans[2]))
-
-
-def _span(start: int, stop: int, tile: _Tile) -> _Span:
-    seen_start = start - tile.halo
-    needed = stop + tile.halo - seen_start
-    return _Span(start, stop, seen_start, -(-needed // tile.multiple_of) * tile.multiple_of)
