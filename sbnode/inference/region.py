@@ -52,6 +52,11 @@ EVEN_PROBABILITY = 0.3
 """Bone of this probability is as likely in as out; it becomes one half in the map. The network is too careful where
 scans are often cut: at 0.5 it leaves out the lowest part of the occipital bone on real heads, at 0.3 it doesn't, and no
 vertebra or mandible comes in."""
+CLOSING_CELLS = 4
+"""The border of the region is closed with a ball of this radius: a bite out of it into which the ball doesn't fit is
+the network's hesitation, as in the thin floor of the occipital bone beside the foramen magnum ..."""
+DENIED_PROBABILITY = 0.06
+"""... unless the network denies the bone there altogether, as it does with the vertebra and the mandible."""
 REACH_CELLS = 3
 """The region reaches this far around its bone, so that walls too thin for a cell of bone are in it."""
 
@@ -224,17 +229,29 @@ def _crop_to_bone(grid: Grid, channels: Field) -> tuple[Grid, Field]:
 
 def _judged(grid: Grid, inside: Field, bone: Field) -> RegionMap:
     """Drop stray parts of the region and decide whether what is left is a skull base."""
-    core = (inside > 0.5) & (bone > THIN_CELL)
+    closed = _closed(inside)
     touching = np.ones((3, 3, 3), bool)
-    parts, count = ndimage.label(core, touching)
-    amounts = np.bincount(parts.ravel(), weights=(bone * core).ravel(), minlength=count + 1)
+    parts, count = ndimage.label((closed > EVEN_PROBABILITY) & (bone > THIN_CELL), touching)
+    sure = inside > 0.5
+    amounts = np.bincount(parts.ravel(), weights=(bone * sure).ravel(), minlength=count + 1)
     amounts[0] = 0
     kept = amounts >= max(LEAST_PART * amounts.max(), 1e-6)
     region = ndimage.binary_dilation(kept[parts], touching, iterations=REACH_CELLS)
-    largest = (parts == amounts.argmax()) & core
+    largest = (parts == amounts.argmax()) & sure
     amount, cell_ml = float(amounts.max()), CELL_MM**3 / 1000
     confidence = float((bone * inside)[largest].sum() / amount) if amount else 0.0
     found = amount * cell_ml >= LEAST_BONE_ML and confidence >= LEAST_CONFIDENCE
     bone_ml = float(amounts[kept].sum()) * cell_ml
-    inside = np.where(region, inside ** np.float32(math.log(0.5) / math.log(EVEN_PROBABILITY)), np.float32(0))
+    inside = closed ** np.float32(math.log(0.5) / math.log(EVEN_PROBABILITY))
+    inside = np.where(region, inside, np.float32(0))
     return RegionMap(grid=grid, inside=inside, bone_ml=bone_ml, confidence=confidence, found=found)
+
+
+def _closed(inside: Field) -> Field:
+    """Fill bites out of the border of the region."""
+    radius = CLOSING_CELLS
+    axis = np.arange(-radius, radius + 1)
+    ball = np.add.outer(np.add.outer(axis**2, axis**2), axis**2) <= radius**2
+    likely = np.pad(inside > EVEN_PROBABILITY, radius)
+    closed = ndimage.binary_closing(likely, ball)[(slice(radius, -radius),) * 3]
+    return np.where(closed & (inside > DENIED_PROBABILITY), np.maximum(inside, np.float32(0.5)), inside)

@@ -167,3 +167,14 @@ def test_real_heads_have_one_and_their_neck_and_vault_are_not_in_it(
     width = (np.percentile(cells[:, 2], 99) - np.percentile(cells[:, 2], 1)) * region.CELL_MM
     assert 60 < height < 125
     assert 110 < width < 170
+
+
+def test_a_bite_out_of_the_border_is_filled_where_the_network_only_hesitates() -> None:
+    sure = np.zeros((30, 30, 30), np.float32)
+    sure[:, :15] = 0.9
+    hesitant, denied = sure.copy(), sure.copy()
+    hesitant[12:17, 11:15, 12:17] = 0.15
+    denied[12:17, 11:15, 12:17] = 0.02
+    assert (region._closed(hesitant)[12:17, 11:13, 12:17] == 0.5).all()
+    assert np.array_equal(region._closed(denied), denied)
+    assert np.array_equal(region._closed(sure), sure)
