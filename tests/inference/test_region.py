@@ -173,7 +173,7 @@ def test_a_bite_out_of_the_border_is_filled_where_the_network_only_hesitates() -
     sure = np.zeros((30, 30, 30), np.float32)
     sure[:, :15] = 0.9
     hesitant, denied = sure.copy(), sure.copy()
-    hesitant[12:17, 11:15, 12:17] = 0.15
+    hesitant[12:17, 11:15, 12:17] = 0.1
     denied[12:17, 11:15, 12:17] = 0.02
     assert (region._closed(hesitant)[12:17, 11:13, 12:17] == 0.5).all()
     assert np.array_equal(region._closed(denied), denied)
