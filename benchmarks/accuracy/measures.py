@@ -116,7 +116,8 @@ def mask_of(level: Field) -> Mask:
     matrices = []
     for axis in range(3):
         at = ((np.arange(cells) + 0.5) * SCORE_MM - level.origin_mm[axis]) / level.spacing_mm[axis]
-        matrices.append(_linear_matrix(at, level.values.shape[axis]))
+        make = _nearest_matrix if level.stepped else _linear_matrix
+        matrices.append(make(at, level.values.shape[axis]))
     return np.asarray(_inner(shapes.apply_axes(level.values, (matrices[0], matrices[1], matrices[2]))) > 0)
 
 
@@ -126,6 +127,12 @@ def _linear_matrix(at: NDArray[np.float64], count: int) -> FloatArray:
     weights = np.zeros((at.size, count), dtype=np.float32)
     weights[np.arange(at.size), left] = 1.0 - (at - left)
     weights[np.arange(at.size), left + 1] = at - left
+    return weights
+
+
+def _nearest_matrix(at: NDArray[np.float64], count: int) -> FloatArray:
+    weights = np.zeros((at.size, count), dtype=np.float32)
+    weights[np.arange(at.size), np.clip(np.rint(at), 0, count - 1).astype(int)] = 1.0
     return weights
 
 

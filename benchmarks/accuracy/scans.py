@@ -59,14 +59,16 @@ PROTOCOLS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """Samples on a regular grid of the scene, (slice, row, column); linear between them.
+    """Samples on a regular grid of the scene, (slice, row, column).
 
-    `origin_mm` is the centre of the first cell.
+    `origin_mm` is the centre of the first cell. Between samples it is linear, or, `stepped`, that of the nearest: so
+    does one read a mask.
     """
 
     values: FloatArray
     origin_mm: NDArray[np.float64]
     spacing_mm: NDArray[np.float64]
+    stepped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +118,10 @@ def acquire(scene_hu: FloatArray, protocol: Protocol, seed: int) -> Scan:
 
 
 def at_points(field: Field, points_mm: NDArray[Any]) -> NDArray[np.float64]:
-    """Values of a field at points (..., 3), linear between samples, held beyond the border."""
+    """Values of a field at points (..., 3), held beyond the border."""
     index = (points_mm - field.origin_mm) / field.spacing_mm
     moved = np.moveaxis(index, -1, 0)
     sampled: NDArray[np.float64] = ndimage.map_coordinates(
-        field.values, moved, output=np.float64, order=1, mode="nearest"
+        field.values, moved, output=np.float64, order=0 if field.stepped else 1, mode="nearest"
     )
     return sampled

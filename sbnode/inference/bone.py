@@ -26,12 +26,14 @@ class Bone:
 
     ``level`` is occupancy minus the local threshold, float32, shape ``grid.shape``; the surface is its iso-surface at
     0, and cells outside the region hold a negative value. ``inferred`` marks the cells that are bone only because the
-    local threshold lay under one half, bool, same shape; it implies ``level > 0``.
+    local threshold lay under one half, bool, same shape; it implies ``level > 0``. ``canal`` marks the cells that
+    aren't bone and that the evidence shows as a canal or a narrow gap away from any thin plate, bool, same shape.
     """
 
     grid: Grid
     level: NDArray[np.float32]
     inferred: NDArray[np.bool_]
+    canal: NDArray[np.bool_]
 
     def within(self, inside: NDArray[np.float32]) -> Bone:
         """Return the bone inside a region.
@@ -40,7 +42,9 @@ class Bone:
             inside: how surely each cell belongs to the region, 0..1, shape ``grid.shape``; the region ends at 0.5.
         """
         level = np.minimum(self.level, 4 * (inside - np.float32(0.5)))
-        return Bone(grid=self.grid, level=level, inferred=self.inferred & (level > 0))
+        return Bone(
+            grid=self.grid, level=level, inferred=self.inferred & (level > 0), canal=self.canal & (inside > 0.5)
+        )
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -57,6 +57,15 @@ class SliceStack:
             + indices[..., 2, None] * self.column_spacing_mm * self.row_direction
         )
 
+    def to_index(self, points_mm: Points) -> Points:
+        """Map patient mm, shape (..., 3), to fractional (slice, row, column) indices, the slice held at the ends."""
+        index = np.arange(len(self.origins_mm))
+        slices = np.interp(points_mm @ self.normal, self.positions_mm, index)
+        origin = np.stack([np.interp(slices, index, self.origins_mm[:, axis]) for axis in range(3)], axis=-1)
+        rows = (points_mm - origin) @ self.column_direction / self.row_spacing_mm
+        columns = (points_mm - origin) @ self.row_direction / self.column_spacing_mm
+        return np.stack([slices, rows, columns], axis=-1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:

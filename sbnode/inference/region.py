@@ -195,21 +195,16 @@ def _patient_grid(stack: SliceStack) -> Grid:
 
 def _source_indices(points_mm: NDArray[np.float64], stack: SliceStack) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Fractional (slice, row, column) of patient points, and whether the scan shows them (to half a cell)."""
-    positions = stack.positions_mm
-    along = points_mm @ stack.normal
-    index = np.arange(len(positions))
-    slices = np.interp(along, positions, index)
-    origin = np.stack([np.interp(slices, index, stack.origins_mm[:, axis]) for axis in range(3)], axis=-1)
-    rows = (points_mm - origin) @ stack.column_direction / stack.row_spacing_mm
-    columns = (points_mm - origin) @ stack.row_direction / stack.column_spacing_mm
+    index = stack.to_index(points_mm)
+    positions, along = stack.positions_mm, points_mm @ stack.normal
     slack = CELL_MM / 2
     seen = (along >= positions[0] - slack) & (along <= positions[-1] + slack)
     for indices, count, spacing in (
-        (rows, stack.rows, stack.row_spacing_mm),
-        (columns, stack.columns, stack.column_spacing_mm),
+        (index[..., 1], stack.rows, stack.row_spacing_mm),
+        (index[..., 2], stack.columns, stack.column_spacing_mm),
     ):
         seen &= (indices * spacing >= -slack) & ((indices - count + 1) * spacing <= slack)
-    return np.stack([slices, rows, columns], axis=-1), seen
+    return index, seen
 
 
 def _crop_to_bone(grid: Grid, channels: Field) -> tuple[Grid, Field]:

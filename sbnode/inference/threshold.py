@@ -26,6 +26,10 @@ SMOOTH_MM = 0.7
 """Standard deviation of the Gaussian that smooths both."""
 SHEET_FLOOR = 0.3
 """Evidence of a sheet under this counts as none: near any surface the model is a little unsure."""
+CANAL_EVIDENCE = 0.3
+"""A cell with more evidence of a canal than this, that isn't bone, is marked as one ..."""
+PLATE_EVIDENCE = 0.5
+"""... unless it touches a cell with this much evidence of a sheet: beside a plate, the plate counts."""
 SLAB_CELLS = 48
 """Slices of the grid that are computed at once; bounds the memory."""
 
@@ -45,7 +49,7 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
         Bone whose level is occupancy minus k.
     """
     shape = occupancy.grid.shape
-    level = np.empty(shape, np.float32)
+    level, canal = np.empty(shape, np.float32), np.zeros(shape, np.bool_)
     spacing_mm = occupancy.grid.spacing_mm
     margin = round(REACH_MM / spacing_mm) + int(np.ceil(4 * SMOOTH_MM / spacing_mm))
 
@@ -62,12 +66,14 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
         k += settings.lumen_shift * occupancy.lumen[start:stop] * (1 - thin)
         k -= settings.sheet_shift * thin
         level[start:stop] = bone[inner] - np.clip(k, settings.lowest, settings.highest)
+        beside_plate = ndimage.maximum_filter(occupancy.sheet[low:high] > PLATE_EVIDENCE, 3)[inner]
+        canal[start:stop] = (occupancy.lumen[start:stop] > CANAL_EVIDENCE) & (level[start:stop] < 0) & ~beside_plate
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(cut, range(0, shape[0], SLAB_CELLS)))
     _drop_unseeded(level, occupancy.bone, settings.seed)
     inferred = (level > 0) & (occupancy.bone <= np.float16(0.5))
-    return Bone(grid=occupancy.grid, level=level, inferred=inferred)
+    return Bone(grid=occupancy.grid, level=level, inferred=inferred, canal=canal)
 
 
 def _evidence(sheet: NDArray[np.float16]) -> Array:

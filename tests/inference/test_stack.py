@@ -66,6 +66,12 @@ def test_tilt_is_a_shear_of_either_sign(tilt_degrees: float) -> None:
     assert len(ordered) == 4
 
 
+def test_patient_points_map_back_to_their_voxels() -> None:
+    stack, _, _ = build_stack(axial([0.0, 1.0, 2.2, 3.2], tilt_degrees=15.0), max_slice_step_mm=MAX_STEP_MM)
+    indices = np.random.default_rng(3).uniform(0, 3, (50, 3))
+    assert stack.to_index(stack.to_patient(indices)) == pytest.approx(indices)
+
+
 def test_feet_first_order_gives_the_same_stack() -> None:
     up, _, _ = build_stack(axial([0.0, 1.0, 2.0]), max_slice_step_mm=MAX_STEP_MM)
     down, _, _ = build_stack(axial([2.0, 1.0, 0.0]), max_slice_step_mm=MAX_STEP_MM)

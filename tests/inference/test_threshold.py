@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
@@ -114,3 +116,15 @@ def test_evidence_of_a_canal_raises_the_threshold_unless_a_thin_sheet_is_seen_to
     assert mask[:8].all()
     assert not mask[8:12].any()
     assert mask[12:16].all()
+
+
+def test_cells_with_evidence_of_a_canal_are_marked_unless_a_plate_is_beside_them() -> None:
+    field = np.ones((30, 30, 30))
+    field[:, 10:12, 10:12] = field[:, 20:22, 20:22] = 0.1
+    lumen, sheet = np.zeros((2, 30, 30, 30), np.float16)
+    lumen[:, 10:12, 10:12] = lumen[:, 20:22, 20:22] = 0.9
+    sheet[:, 19, 19:23] = 0.9
+    canal = adaptive_threshold(replace(occupancy(field), lumen=lumen, sheet=sheet), Threshold()).canal
+    assert canal[:, 10:12, 10:12].all()
+    assert not canal[:, 20, 20:22].any()
+    assert not canal[field > 0.5].any()

@@ -58,7 +58,12 @@ def phantom_bone(grid: Grid) -> Bone:
     points_mm = grid.to_patient(np.moveaxis(np.indices(grid.shape, dtype=np.float64), 0, -1))
     depth = depth_mm(points_mm)
     level = np.clip(depth / 0.8, -0.5, 0.5).astype(np.float32)
-    return Bone(grid=grid, level=level, inferred=(plate_depth_mm(points_mm) > 0) & (level > 0))
+    return Bone(
+        grid=grid,
+        level=level,
+        inferred=(plate_depth_mm(points_mm) > 0) & (level > 0),
+        canal=np.zeros(level.shape, bool),
+    )
 
 
 def make_scan(

@@ -43,7 +43,7 @@ def plate_bone(stack: SliceStack, normal: tuple[float, float, float], offset_mm:
     points = grid.to_patient(np.moveaxis(np.indices(grid.shape, dtype=np.float64), 0, -1))
     depth = 0.25 - np.abs((points - grid.to_patient(np.array([38.0] * 3))) @ np.array(normal) - offset_mm)
     level = (sign * np.clip(depth, -0.5, 0.5)).astype(np.float32)
-    return Bone(grid=grid, level=level, inferred=np.zeros(grid.shape, bool))
+    return Bone(grid=grid, level=level, inferred=np.zeros(grid.shape, bool), canal=np.zeros(level.shape, bool))
 
 
 @pytest.mark.parametrize("normal", [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
@@ -58,6 +58,27 @@ def test_what_is_thinner_than_a_voxel_is_kept(normal: tuple[float, float, float]
         # Nowhere a hole in the plate (a bridge over the slit), and at most one voxel more than it is thick.
         assert found.min() >= 1
         assert found.max() <= 2
+
+
+def test_a_canal_keeps_its_calibre_between_thick_slices() -> None:
+    stack = axial_stack((5, 16, 24), (2.0, 1.0, 1.0))
+    axes = np.stack([stack.normal, stack.column_direction, stack.row_direction])
+    grid = Grid(origin_mm=stack.origins_mm[0], axes=axes, spacing_mm=0.25, shape=(33, 61, 93))
+    z, y, x = np.indices(grid.shape) * 0.25
+    # A canal of 1 mm that moves on by 3.4 mm from slice to slice.
+    away = np.hypot(y - 7.3, (x - 1.7 * z - 4) / np.hypot(1, 1.7))
+    level = np.clip(away - 0.5, -0.5, 0.5).astype(np.float32)
+    none = np.zeros(grid.shape, bool)
+    shut, _ = native_masks(Bone(grid=grid, level=level, inferred=none, canal=none), stack)
+    opened, _ = native_masks(Bone(grid=grid, level=level, inferred=none, canal=away < 0.5), stack)
+
+    def passage(bone: np.ndarray) -> int:
+        """Fewest voxels that are open in one slice and in the next."""
+        return int((~bone[1:] & ~bone[:-1]).sum(axis=(1, 2)).min())
+
+    assert passage(shut) <= 1
+    assert passage(opened) >= 4
+    assert (opened <= shut).all()
 
 
 def test_a_thick_block_does_not_grow() -> None:

@@ -19,7 +19,12 @@ AXES = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
 
 def bone_of(level: np.ndarray, spacing_mm: float = 0.4) -> Bone:
     grid = Grid(origin_mm=np.array([-3.0, 5.0, 7.0]), axes=AXES, spacing_mm=spacing_mm, shape=level.shape)
-    return Bone(grid=grid, level=level.astype(np.float32), inferred=np.zeros(level.shape, bool))
+    return Bone(
+        grid=grid,
+        level=level.astype(np.float32),
+        inferred=np.zeros(level.shape, bool),
+        canal=np.zeros(level.shape, bool),
+    )
 
 
 def read_stl(content: bytes) -> trimesh.Trimesh:
