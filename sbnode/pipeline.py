@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from sbnode.config import Config
 from sbnode.errors import NoSkullBase
+from sbnode.inference import quality
 from sbnode.inference.bone import Bone, Finding
 from sbnode.inference.geometry import Grid
 from sbnode.inference.model import OccupancyModel
+from sbnode.inference.quality import Quality
 from sbnode.inference.region import RegionMap, RegionModel
 from sbnode.inference.selection import Choice, choose
 from sbnode.inference.threshold import adaptive_threshold
@@ -44,8 +46,6 @@ WANTED = 0.25
 """The region ends at 0.5; occupancy is computed to here, so that the local threshold sees beyond the end."""
 BONE_HU = 200
 """For region all_bone, the fine grid holds every voxel above this."""
-INFERRED_SHARE_FLAG = 0.25
-"""More inferred bone than this share is flagged: the scan shows too little of the thin bone itself."""
 
 Progress = Callable[[str, float], None]
 
@@ -159,7 +159,9 @@ def run(
     key = job_key(choice.chosen, models, config)
     with clock.stage("read") as tell:
         volume = read_volume(choice.chosen, config.selection, tell)
+        measured = quality.measure(volume)
     bone = _find_bone(volume, models, config, clock)
+    flags = quality.flags(measured, volume, bone, whole=config.region == "all_bone")
     derivation = Derivation(
         job_key=key,
         model=models.identity,
@@ -168,11 +170,11 @@ def run(
         settings=config.results,
         made_at=made_at,
     )
-    _describe(bone, volume, derivation, folder, clock)
+    _describe(bone, volume, derivation, flags, folder, clock)
     if with_fine:
         with clock.stage("fine"):
             fine.write_nrrd(bone, folder / "bone.seg.nrrd", config.region)
-    report = _report(choice, volume, bone, models, config, clock.seconds, key)
+    report = _report(choice, volume, bone, measured, flags, models, config, clock.seconds, key)
     (folder / "result.json").write_text(report.to_json(), encoding="utf-8")
     return Outcome(folder=folder, report=report)
 
@@ -200,7 +202,14 @@ def _find_bone(volume: Volume, models: Models, config: Config, clock: _Clock) ->
         return bone if inside is None else bone.within(inside)
 
 
-def _describe(bone: Bone, volume: Volume, derivation: Derivation, folder: Path, clock: _Clock) -> None:
+def _describe(
+    bone: Bone,
+    volume: Volume,
+    derivation: Derivation,
+    flags: tuple[Finding, ...],
+    folder: Path,
+    clock: _Clock,
+) -> None:
     """Write the result objects of ``bone`` into ``folder``."""
     with clock.stage("segmentation"):
         seg = segmentation.build(bone, volume, derivation)
@@ -209,7 +218,7 @@ def _describe(bone: Bone, volume: Volume, derivation: Derivation, folder: Path, 
         stl_bytes = stl.to_bytes(surface.extract(bone))
         (folder / "surface.stl").write_bytes(stl_bytes)
     with clock.stage("preview"):
-        preview.render(bone, volume, derivation.region).save(folder / "preview.png")
+        preview.render(bone, volume, flags, derivation.region).save(folder / "preview.png")
         icon = preview.icon(bone, derivation.region)
         document = encapsulated.build(stl_bytes, volume, derivation, icon)
         document.save_as(folder / "stl.dcm", enforce_file_format=True)
@@ -227,6 +236,8 @@ def _report(
     choice: Choice,
     volume: Volume,
     bone: Bone,
+    measured: Quality,
+    flags: tuple[Finding, ...],
     models: Models,
     config: Config,
     seconds: dict[str, float],
@@ -240,7 +251,8 @@ def _report(
         slices=len(volume.instances),
         region=config.region,
         findings=volume.findings,
-        flags=_flags(bone),
+        quality=measured,
+        flags=flags,
         model=models.identity,
         provider=models.occupancy.provider,
         volume_ml=bone.volume_ml,
@@ -248,13 +260,6 @@ def _report(
         seconds=dict(seconds),
         peak_memory_bytes=_peak_memory_bytes(),
     )
-
-
-def _flags(bone: Bone) -> tuple[Finding, ...]:
-    if bone.inferred_share > INFERRED_SHARE_FLAG:
-        message = f"{bone.inferred_share:.0%} of the bone is inferred: the scan is too coarse to show it"
-        return (Finding("mostly_inferred", message),)
-    return ()
 
 
 def _peak_memory_bytes() -> int:

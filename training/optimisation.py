@@ -37,7 +37,7 @@ class Cycle:
 
 CYCLES = (
     Cycle(end_step=20_000, peak_rate=2e-3, focused=0.0),
-    Cycle(end_step=36_000, peak_rate=1.2e-3, focused=0.5),
+    Cycle(end_step=40_000, peak_rate=1.2e-3, focused=0.5),
 )
 
 

@@ -101,6 +101,7 @@ class _Facts:
 
     patient: tuple[str, ...]
     lossy: bool
+    contrast: bool
     rescale_type: str
 
 
@@ -121,6 +122,7 @@ def _read_file(path: Path, planes: tuple[Plane, ...], indices: Iterable[int], hu
     return _Facts(
         patient=tuple(str(dataset.get(k) or "") for k in ("PatientID", "PatientName", "PatientBirthDate")),
         lossy=str(dataset.get("LossyImageCompression") or "") == "01",
+        contrast=bool(dataset.get("ContrastBolusAgent")),
         rescale_type=str(dataset.get("RescaleType") or "HU"),
     )
 
@@ -151,9 +153,12 @@ def _check_facts(facts: list[_Facts]) -> tuple[Finding, ...]:
     units = {fact.rescale_type for fact in facts} - {"HU", "US"}
     if units:
         raise UndecodablePixels(f"Rescale Type is {', '.join(sorted(units))}, not HU")
+    found = []
     if any(fact.lossy for fact in facts):
-        return (Finding("lossy_compression", "the images were compressed with loss; fine detail may be missing"),)
-    return ()
+        found.append(Finding("lossy_compression", "the images were compressed with loss; fine detail may be missing"))
+    if any(fact.contrast for fact in facts):
+        found.append(Finding("contrast", "contrast medium was given; vessels on bone may look like bone"))
+    return tuple(found)
 
 
 def _check_hounsfield(hu: NDArray[np.int16]) -> tuple[Finding, ...]:

@@ -5,6 +5,7 @@ It holds no patient data, so that it may be shown where the scan may not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from sbnode.config import Region
-from sbnode.inference.bone import Bone
+from sbnode.inference.bone import Bone, Finding
 from sbnode.inference.volume import Volume
 from sbnode.results.report import NOTICE
 from sbnode.results.segments import bone_segment, inferred_segment
@@ -31,9 +32,11 @@ _PICTURE = (448, 378)
 _MARGIN = 14
 _HEADER = 84
 _FOOTER = 96
+_LINE = 28
 _BACKGROUND = (18, 20, 24)
 _TEXT = (232, 234, 237)
 _DIM = (150, 156, 164)
+_WARNING = (255, 176, 64)
 # Superior, posterior, left: cuts keep two of these axes, in the radiological convention (right is left).
 _CUTS = (("axial", 0), ("coronal", 1), ("sagittal", 2))
 
@@ -56,18 +59,19 @@ class _Panel:
     letters: tuple[str, str, str, str]
 
 
-def render(bone: Bone, volume: Volume, region: Region = "skull_base") -> Image.Image:
+def render(bone: Bone, volume: Volume, flags: Sequence[Finding] = (), region: Region = "skull_base") -> Image.Image:
     """Return the preview as an RGB image.
 
     Six orthographic views of the surface, inferred thin bone in its own colour; axial, coronal and sagittal
-    cuts through the middle of the bone with its contours on the CT; what the scan resolves; the notice that
-    it is research.
+    cuts through the middle of the bone with its contours on the CT; what the scan resolves; ``flags``, what to
+    look at before the result is used; the notice that it is research.
     """
     turned = Anatomical.of(bone)
     panels = [_surface_panel(turned, side, region) for side in DIRECTIONS]
     panels += [_cut_panel(bone, turned, volume, name, axis, region) for name, axis in _CUTS]
     width = 3 * _PANEL[0] + 4 * _MARGIN
-    height = _HEADER + 3 * (_PANEL[1] + _MARGIN) + _FOOTER
+    footer = _FOOTER + _LINE * len(flags)
+    height = _HEADER + 3 * (_PANEL[1] + _MARGIN) + footer
     image = Image.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(image)
     _head(draw, region, width)
@@ -75,7 +79,10 @@ def render(bone: Bone, volume: Volume, region: Region = "skull_base") -> Image.I
         row, column = divmod(index, 3)
         corner = (_MARGIN + column * (_PANEL[0] + _MARGIN), _HEADER + row * (_PANEL[1] + _MARGIN))
         _paste(image, draw, panel, corner)
-    _legend(draw, bone, volume, region, (_MARGIN, height - _FOOTER + 8))
+    _legend(draw, bone, volume, region, (_MARGIN, height - footer + 8))
+    for index, flag in enumerate(flags):
+        place = (_MARGIN, height - _LINE * (len(flags) - index) - 12)
+        _text(draw, place, f"Note: {flag.message}", 19, _WARNING, "la")
     return image
 
 
@@ -173,7 +180,7 @@ def _paste(image: Image.Image, draw: ImageDraw.ImageDraw, panel: _Panel, corner:
 def _head(draw: ImageDraw.ImageDraw, region: Region, width: int) -> None:
     title = "Bone of the skull base" if region == "skull_base" else "Bone"
     _text(draw, (_MARGIN, 16), title, 30, _TEXT, "la")
-    _text(draw, (width - _MARGIN, 22), NOTICE, 20, (255, 176, 64), "ra")
+    _text(draw, (width - _MARGIN, 22), NOTICE, 20, _WARNING, "ra")
     _text(draw, (_MARGIN, 54), "Surface at sub-voxel precision, six sides; contours on the source CT", 16, _DIM, "la")
 
 
@@ -186,12 +193,12 @@ def _legend(draw: ImageDraw.ImageDraw, bone: Bone, volume: Volume, region: Regio
     ):
         draw.rectangle((x, y + 3, x + 22, y + 19), fill=segment.rgb)
         _text(draw, (x + 32, y), f"{segment.label}  {volume_ml:.1f} mL", 19, _TEXT, "la")
-        y += 28
+        y += _LINE
     lines = (f"Total {bone.volume_ml:.1f} mL, of it {share:.1%} inferred", _resolution(volume, bone))
     y = corner[1]
     for line in lines:
         _text(draw, (x + 420, y), line, 19, _TEXT, "la")
-        y += 28
+        y += _LINE
 
 
 def _resolution(volume: Volume, bone: Bone) -> str:

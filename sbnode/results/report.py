@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from sbnode import __version__
 from sbnode.config import Region
 from sbnode.inference.bone import Finding
+from sbnode.inference.quality import Quality
 from sbnode.results.identity import ModelIdentity
 
 __all__ = ["NOTICE", "LeftOut", "Report"]
@@ -35,6 +36,8 @@ class Report:
     region: Region
     findings: tuple[Finding, ...]
     """What was odd about the geometry or the pixels of the series."""
+    quality: Quality
+    """What the scan resolves."""
     flags: tuple[Finding, ...]
     """What to look at before the result is used."""
     model: ModelIdentity
@@ -50,5 +53,6 @@ class Report:
         content = {"notice": NOTICE, "sbnode_version": __version__, **asdict(self)}
         content["volume_ml"] = round(self.volume_ml, 2)
         content["inferred_share"] = round(self.inferred_share, 4)
+        content["quality"] = {name: value and round(value, 2) for name, value in content["quality"].items()}
         content["seconds"] = {stage: round(value, 3) for stage, value in self.seconds.items()}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sbnode.inference.bone import Bone
+from sbnode.inference.bone import Bone, Finding
 from sbnode.inference.geometry import Grid
 from sbnode.results import preview
 from sbnode.results.views import DIRECTIONS, Anatomical, View, render_view
@@ -78,6 +78,14 @@ def test_the_picture_has_its_panels_and_both_colours(case: str, request: pytest.
     # The plate is seen from several sides, and its outline on the CT.
     assert is_blue.sum() > 500
     assert is_bone.sum() > 5000
+
+
+def test_each_flag_gets_a_line(scan: Scan) -> None:
+    plain = preview.render(scan.bone, scan.volume)
+    noted = preview.render(scan.bone, scan.volume, (Finding("metal", "2.0 mL of metal"), Finding("cut", "it ends")))
+    assert noted.height > plain.height
+    added = np.asarray(noted)[plain.height :].astype(int)
+    assert (added[..., 0] > added[..., 2] + 100).sum() > 100
 
 
 def test_contours_lie_on_the_ct(tilted_scan: Scan) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 from sbnode.inference.bone import Finding
+from sbnode.inference.quality import Quality
 from sbnode.results.report import LeftOut, Report
 from tests.results.phantom import derivation
 
@@ -16,6 +17,7 @@ def test_the_report_is_json_with_everything_in_it() -> None:
         slices=295,
         region="skull_base",
         findings=(Finding("tilt", "18.5 degrees"),),
+        quality=Quality(fwhm_mm=0.7123, slice_mm=0.6, noise_hu=None, thinnest_plate_mm=0.2),
         flags=(),
         model=derivation().model,
         provider="CPUExecutionProvider",
@@ -29,6 +31,7 @@ def test_the_report_is_json_with_everything_in_it() -> None:
     assert content["left_out"] == [{"series_instance_uid": "1.2.4", "reason": "localizer"}]
     assert content["findings"] == [{"code": "tilt", "message": "18.5 degrees"}]
     assert content["model"]["sha256"] == "ab" * 32
+    assert content["quality"] == {"fwhm_mm": 0.71, "slice_mm": 0.6, "noise_hu": None, "thinnest_plate_mm": 0.2}
     assert content["volume_ml"] == 123.46
     assert content["inferred_share"] == 0.0123
     assert content["seconds"] == {"read": 1.235}
