@@ -26,6 +26,12 @@ SMOOTH_MM = 0.7
 """Standard deviation of the Gaussian that smooths both."""
 SHEET_FLOOR = 0.3
 """Evidence of a sheet under this counts as none: near any surface the model is a little unsure."""
+RIDGE_EVIDENCE = 0.5
+"""On the ridge of the evidence of a sheet, where there is more than this, a plate is kept whole ..."""
+RIDGE_CURVATURE = 0.25
+"""... if the evidence falls to both sides by as much, taken together ..."""
+RIDGE_LEVEL = 0.2
+"""... by raising the level to this: enough to join the plate, not enough to thicken it."""
 CANAL_EVIDENCE = 0.3
 """A cell with more evidence of a canal than this, that isn't bone, is marked as one ..."""
 PLATE_EVIDENCE = 0.5
@@ -43,7 +49,8 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     where ``hi`` and ``lo`` are the smoothed maximum and minimum of the occupancy nearby. A connected component stays
     only if its occupancy somewhere exceeds ``seed`` (hysteresis). Bone whose occupancy doesn't exceed one half is
     there only because the threshold was lowered: it is marked as inferred. Evidence of a canal raises k by up to
-    ``lumen_shift``, except where there is evidence of a thin sheet, which lowers it by up to ``sheet_shift``.
+    ``lumen_shift``, except where there is evidence of a thin sheet, which lowers it by up to ``sheet_shift``. Along the
+    ridge of that evidence, the middle of the plate, cells whose occupancy exceeds ``lowest`` are bone in any case.
 
     Returns:
         Bone whose level is occupancy minus k.
@@ -66,7 +73,10 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
         k += settings.lumen_shift * occupancy.lumen[start:stop] * (1 - thin)
         k -= settings.sheet_shift * thin
         level[start:stop] = bone[inner] - np.clip(k, settings.lowest, settings.highest)
-        beside_plate = ndimage.maximum_filter(occupancy.sheet[low:high] > PLATE_EVIDENCE, 3)[inner]
+        sheet = occupancy.sheet[low:high].astype(np.float32)
+        plate = _on_ridge(sheet)[inner] & (sheet[inner] > RIDGE_EVIDENCE) & (bone[inner] > settings.lowest)
+        level[start:stop][plate] = np.maximum(level[start:stop][plate], RIDGE_LEVEL)
+        beside_plate = ndimage.maximum_filter(sheet > PLATE_EVIDENCE, 3)[inner]
         canal[start:stop] = (occupancy.lumen[start:stop] > CANAL_EVIDENCE) & (level[start:stop] < 0) & ~beside_plate
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -80,6 +90,24 @@ def _evidence(sheet: NDArray[np.float16]) -> Array:
     """Evidence of a sheet, 0..1 above its floor."""
     evidence: Array = np.clip((sheet.astype(np.float32) - SHEET_FLOOR) / (1 - SHEET_FLOOR), 0, 1)
     return evidence
+
+
+def _on_ridge(evidence: Array) -> NDArray[np.bool_]:
+    """Return where ``evidence`` is the highest along at least one axis, and falls clearly to both sides."""
+    padded = np.pad(evidence, 1, mode="edge")
+    ridge = np.zeros(evidence.shape, np.bool_)
+    for axis in range(3):
+        before, after = (
+            padded[
+                tuple(
+                    slice(1 + step, size + 1 + step) if a == axis else slice(1, -1)
+                    for a, size in enumerate(evidence.shape)
+                )
+            ]
+            for step in (-1, 1)
+        )
+        ridge |= (evidence >= before) & (evidence > after) & (2 * evidence - before - after > RIDGE_CURVATURE)
+    return ridge
 
 
 def _threshold(bone: Array, spacing_mm: float, settings: Threshold) -> Array:

@@ -128,3 +128,21 @@ def test_cells_with_evidence_of_a_canal_are_marked_unless_a_plate_is_beside_them
     assert canal[:, 10:12, 10:12].all()
     assert not canal[:, 20, 20:22].any()
     assert not canal[field > 0.5].any()
+
+
+def test_a_faint_plate_is_joined_along_its_middle_and_a_hole_in_it_stays() -> None:
+    # Beside strong plates the half-way value lies above what is left of a faint one.
+    field = np.zeros((30, 30, 30))
+    field[12] = field[18] = 1.0
+    field[15] = 0.3
+    field[15, 12:18, 12:18] = 0.1
+    field[:, :, :4] = 1.0
+    sheet = np.zeros((30, 30, 30), np.float16)
+    sheet[15] = 0.9
+    faint = replace(occupancy(field), sheet=np.zeros_like(sheet))
+    assert not adaptive_threshold(faint, Threshold()).mask[15, :10, 8:].any()
+    joined = adaptive_threshold(replace(faint, sheet=sheet), Threshold())
+    assert joined.mask[15, :10, 8:].all()
+    assert joined.inferred[15, :10, 8:].all()
+    assert not joined.mask[15, 12:18, 12:18].any()
+    assert not joined.mask[14, :10, 8:].any()
