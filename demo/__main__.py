@@ -23,6 +23,7 @@ import yaml
 from demo.archive import HOST, Archive, send
 from demo.scoring import FIXED_HU, Score, read_segments, score
 from sbnode.config import Config, load_config
+from sbnode.errors import SbnodeError
 from sbnode.jobs.client import RETRIED, JobClient
 from sbnode.spool import Spool
 from simulator.head import SimulatedHead, simulate_head, write_head
@@ -57,7 +58,7 @@ def main() -> int:
     archive.start()
     try:
         seconds = _round_trip(files, archive, out)
-    except (ConnectionError, TimeoutError, ResultError) as error:
+    except (ConnectionError, TimeoutError, ResultError, SbnodeError) as error:
         print(f"{error}; the node's log is {out / 'node.log'}", file=sys.stderr)
         return 4
     finally:
@@ -93,20 +94,20 @@ def _is_image(path: Path) -> bool:
 def _round_trip(files: list[Path], archive: Archive, out: Path) -> float:
     """Send the scan, wait for the results, and return the seconds from the last slice to the last result."""
     port = _free_port()
-    with _node(port, archive.port, out):
+    with _node(port, archive.port, out) as node:
         print(f"sending {len(files)} images to the node on port {port} ...", flush=True)
         send(files, port=port, called=NODE, calling=SCANNER, patience_s=START_S)
         sent = time.monotonic()
         print("waiting for SEG and STL ...", flush=True)
-        _wait_for_results(archive, load_config(out / "config.yaml"), sent + RESULT_S)
+        _wait_for_results(archive, node, load_config(out / "config.yaml"), sent + RESULT_S)
         return time.monotonic() - sent
 
 
-def _wait_for_results(archive: Archive, config: Config, deadline: float) -> None:
+def _wait_for_results(archive: Archive, node: subprocess.Popen[bytes], config: Config, deadline: float) -> None:
     """Wait for both objects.
 
     Raises:
-        ResultError: the node rejected the study or gave up.
+        ResultError: the node rejected the study, gave up or ended.
         TimeoutError: nothing came in time.
     """
     queue = JobClient(config, Spool(config.spool.path, config.spool.min_free_bytes))
@@ -115,6 +116,8 @@ def _wait_for_results(archive: Archive, config: Config, deadline: float) -> None
             for item in queue.items():
                 if item.state in RETRIED:
                     raise ResultError(f"{item.state}: {item.reason}")
+            if node.poll() is not None:
+                raise ResultError(f"the node ended with exit code {node.returncode}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no result came within {RESULT_S:.0f} s")
     finally:
@@ -122,7 +125,7 @@ def _wait_for_results(archive: Archive, config: Config, deadline: float) -> None
 
 
 @contextmanager
-def _node(port: int, archive_port: int, out: Path) -> Iterator[None]:
+def _node(port: int, archive_port: int, out: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A node in a process of its own, on its embedded defaults."""
     settings = {
         "node": {"ae_title": NODE, "host": HOST, "port": port},
@@ -138,7 +141,7 @@ def _node(port: int, archive_port: int, out: Path) -> Iterator[None]:
     with (out / "node.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            yield
+            yield process
         finally:
             process.terminate()
             try:

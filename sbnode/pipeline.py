@@ -37,7 +37,7 @@ from sbnode.series import Series
 
 __all__ = ["PIPELINE_VERSION", "RESULT_FILES", "Models", "Outcome", "Progress", "job_key", "run"]
 
-PIPELINE_VERSION = "1"
+PIPELINE_VERSION = "2"
 """Raised when the same series, model and parameters would give another result: then a new job is made."""
 RESULT_FILES = ("seg.dcm", "stl.dcm", "surface.stl", "preview.png", "result.json")
 REGION_MARGIN_MM = 6.0
@@ -116,6 +116,7 @@ def job_key(series: Series, models: Models, config: Config) -> str:
         "region": config.region,
         "selection": config.selection.model_dump(mode="json"),
         "threshold": config.threshold.model_dump(mode="json"),
+        "tile": models.occupancy.tile.model_dump(mode="json"),
         "results": config.results.model_dump(mode="json"),
     }
     parts = (

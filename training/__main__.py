@@ -23,7 +23,7 @@ def _generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=20261)
     parser.add_argument("--start", type=int, default=0)
-    parser.add_argument("--count", type=int, default=2600)
+    parser.add_argument("--count", type=int, default=pool.SCENES)
     parser.set_defaults(run=lambda o: pool.generate(o.cache / "scenes", o.seed, range(o.start, o.count)))
 
 

@@ -24,6 +24,9 @@ RIM_CELLS = 2
 
 SCANS_PER_SCENE = 3
 
+SCENES = 2700
+"""So many scenes are made for a training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:

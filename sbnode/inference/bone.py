@@ -27,13 +27,15 @@ class Bone:
     ``level`` is occupancy minus the local threshold, float32, shape ``grid.shape``; the surface is its iso-surface at
     0, and cells outside the region hold a negative value. ``inferred`` marks the cells that are bone only because the
     local threshold lay under one half, bool, same shape; it implies ``level > 0``. ``canal`` marks the cells that
-    aren't bone and that the evidence shows as a canal or a narrow gap away from any thin plate, bool, same shape.
+    aren't bone and that the evidence shows as a canal or a narrow gap, ``plate`` the bone cells that it shows as a thin
+    plate; bool, same shape.
     """
 
     grid: Grid
     level: NDArray[np.float32]
     inferred: NDArray[np.bool_]
     canal: NDArray[np.bool_]
+    plate: NDArray[np.bool_]
 
     def within(self, inside: NDArray[np.float32]) -> Bone:
         """Return the bone inside a region.
@@ -42,8 +44,13 @@ class Bone:
             inside: how surely each cell belongs to the region, 0..1, shape ``grid.shape``; the region ends at 0.5.
         """
         level = np.minimum(self.level, 4 * (inside - np.float32(0.5)))
+        present = level > 0
         return Bone(
-            grid=self.grid, level=level, inferred=self.inferred & (level > 0), canal=self.canal & (inside > 0.5)
+            grid=self.grid,
+            level=level,
+            inferred=self.inferred & present,
+            canal=self.canal & (inside > 0.5),
+            plate=self.plate & present,
         )
 
     @property

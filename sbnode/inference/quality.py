@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from sbnode.inference.bone import Bone, Finding
+from sbnode.inference.geometry import SliceStack
 from sbnode.inference.volume import Volume
 
 __all__ = ["Quality", "flags", "measure", "thinnest_plate_mm"]
@@ -102,9 +103,8 @@ def flags(quality: Quality, volume: Volume, bone: Bone, *, whole: bool = False) 
     """
     found = []
     if quality.thinnest_plate_mm > COARSE_MM:
-        found.append(
-            Finding("coarse_scan", f"bone thinner than {quality.thinnest_plate_mm:.1f} mm can't be seen on this scan")
-        )
+        thinnest = f"bone thinner than {quality.thinnest_plate_mm:.1f} mm may be missed"
+        found.append(Finding("coarse_scan", f"{thinnest}, above all in the plane of the slices"))
     if quality.fwhm_mm is not None and quality.fwhm_mm > SOFT_KERNEL_MM:
         message = f"soft kernel: blur of {quality.fwhm_mm:.1f} mm in the slices; a bone kernel shows more"
         found.append(Finding("soft_kernel", message))
@@ -115,7 +115,7 @@ def flags(quality: Quality, volume: Volume, bone: Bone, *, whole: bool = False) 
     if metal_ml > METAL_ML:
         found.append(Finding("metal", f"{metal_ml:.1f} mL of metal: beware of streaks near it"))
     if not whole:
-        found += _cut(bone)
+        found += _cut(bone, stack, step_mm)
     if bone.inferred_share > INFERRED_SHARE:
         message = f"{bone.inferred_share:.0%} of the bone is inferred: the scan is too coarse to show it"
         found.append(Finding("mostly_inferred", message))
@@ -150,6 +150,8 @@ def _fwhm_mm(images: list[Image], row_spacing_mm: float, column_spacing_mm: floa
 
 def _sigmas_mm(image: Image, along_mm: float, across_mm: float) -> NDArray[np.float64]:
     """Blur of each edge met along the last axis, whose pixels are ``along_mm`` apart."""
+    if min(image.shape) < 2:
+        return np.empty(0)
     reach = max(2, round(PLATEAU_MM / along_mm))
     slope = np.zeros_like(image)
     slope[:, :-1] = np.diff(image, axis=1) / np.float32(along_mm)
@@ -169,14 +171,23 @@ def _sigmas_mm(image: Image, along_mm: float, across_mm: float) -> NDArray[np.fl
     return np.sqrt(np.maximum(variance, 0))
 
 
-def _cut(bone: Bone) -> list[Finding]:
-    """Report the sides on which bone of the wanted region reaches the end of the scan."""
+def _cut(bone: Bone, stack: SliceStack, step_mm: float) -> list[Finding]:
+    """Report the sides on which bone reaches the outermost half voxel of the scan."""
+    cells = np.argwhere(bone.level > 0).astype(np.float64)
+    index = stack.to_index(bone.grid.to_patient(cells))
     ends = []
-    for axis, direction in enumerate(bone.grid.axes):
+    for axis, (direction, spacing_mm) in enumerate(
+        (
+            (stack.normal, step_mm),
+            (stack.column_direction, stack.row_spacing_mm),
+            (stack.row_direction, stack.column_spacing_mm),
+        )
+    ):
         main = int(np.argmax(np.abs(direction)))
-        order = _SIDES[main] if direction[main] > 0 else _SIDES[main][::-1]
-        for index, name in zip((0, -1), order, strict=True):
-            area_mm2 = np.count_nonzero(bone.level.take(index, axis) > 0) * bone.grid.spacing_mm**2
+        names = _SIDES[main] if direction[main] > 0 else _SIDES[main][::-1]
+        last = stack.shape[axis] - 1
+        for name, outermost in zip(names, (index[:, axis] < 0.5, index[:, axis] > last - 0.5), strict=True):
+            area_mm2 = np.count_nonzero(outermost) * bone.grid.spacing_mm**3 / max(spacing_mm / 2, bone.grid.spacing_mm)
             if area_mm2 > CUT_MM2:
                 ends.append(name)
     if not ends:

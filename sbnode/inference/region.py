@@ -223,20 +223,26 @@ def _crop_to_bone(grid: Grid, channels: Field) -> tuple[Grid, Field]:
 
 
 def _judged(grid: Grid, inside: Field, bone: Field) -> RegionMap:
-    """Drop stray parts of the region and decide whether what is left is a skull base."""
-    closed = _closed(inside)
+    """Drop stray parts of the region and decide whether what is left is a skull base.
+
+    That is decided on the bone of which the network is sure; the region then grows from it into the bone of even
+    probability.
+    """
     touching = np.ones((3, 3, 3), bool)
-    parts, count = ndimage.label((closed > EVEN_PROBABILITY) & (bone > THIN_CELL), touching)
-    sure = inside > 0.5
-    amounts = np.bincount(parts.ravel(), weights=(bone * sure).ravel(), minlength=count + 1)
+    core = (inside > 0.5) & (bone > THIN_CELL)
+    parts, count = ndimage.label(core, touching)
+    amounts = np.bincount(parts.ravel(), weights=(bone * core).ravel(), minlength=count + 1)
     amounts[0] = 0
     kept = amounts >= max(LEAST_PART * amounts.max(), 1e-6)
-    region = ndimage.binary_dilation(kept[parts], touching, iterations=REACH_CELLS)
-    largest = (parts == amounts.argmax()) & sure
+    largest = (parts == amounts.argmax()) & core
     amount, cell_ml = float(amounts.max()), CELL_MM**3 / 1000
     confidence = float((bone * inside)[largest].sum() / amount) if amount else 0.0
     found = amount * cell_ml >= LEAST_BONE_ML and confidence >= LEAST_CONFIDENCE
     bone_ml = float(amounts[kept].sum()) * cell_ml
+    closed = _closed(inside)
+    even = (closed > EVEN_PROBABILITY) & (bone > THIN_CELL) & ~(core & ~kept[parts])
+    bone_of_it = ndimage.binary_propagation(kept[parts], touching, mask=even)
+    region = ndimage.binary_dilation(bone_of_it, touching, iterations=REACH_CELLS)
     inside = closed ** np.float32(math.log(0.5) / math.log(EVEN_PROBABILITY))
     inside = np.where(region, inside, np.float32(0))
     return RegionMap(grid=grid, inside=inside, bone_ml=bone_ml, confidence=confidence, found=found)

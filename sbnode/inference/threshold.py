@@ -33,9 +33,9 @@ RIDGE_CURVATURE = 0.25
 RIDGE_LEVEL = 0.2
 """... by raising the level to this: enough to join the plate, not enough to thicken it."""
 CANAL_EVIDENCE = 0.3
-"""A cell with more evidence of a canal than this, that isn't bone, is marked as one ..."""
+"""A cell with more evidence of a canal than this, that isn't bone, is marked as one."""
 PLATE_EVIDENCE = 0.5
-"""... unless it touches a cell with this much evidence of a sheet: beside a plate, the plate counts."""
+"""A bone cell with more evidence of a sheet than this is marked as part of a thin plate."""
 SLAB_CELLS = 48
 """Slices of the grid that are computed at once; bounds the memory."""
 
@@ -56,7 +56,7 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
         Bone whose level is occupancy minus k.
     """
     shape = occupancy.grid.shape
-    level, canal = np.empty(shape, np.float32), np.zeros(shape, np.bool_)
+    level = np.empty(shape, np.float32)
     spacing_mm = occupancy.grid.spacing_mm
     margin = round(REACH_MM / spacing_mm) + int(np.ceil(4 * SMOOTH_MM / spacing_mm))
 
@@ -76,14 +76,18 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
         sheet = occupancy.sheet[low:high].astype(np.float32)
         plate = _on_ridge(sheet)[inner] & (sheet[inner] > RIDGE_EVIDENCE) & (bone[inner] > settings.lowest)
         level[start:stop][plate] = np.maximum(level[start:stop][plate], RIDGE_LEVEL)
-        beside_plate = ndimage.maximum_filter(sheet > PLATE_EVIDENCE, 3)[inner]
-        canal[start:stop] = (occupancy.lumen[start:stop] > CANAL_EVIDENCE) & (level[start:stop] < 0) & ~beside_plate
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(cut, range(0, shape[0], SLAB_CELLS)))
     _drop_unseeded(level, occupancy.bone, settings.seed)
-    inferred = (level > 0) & (occupancy.bone <= np.float16(0.5))
-    return Bone(grid=occupancy.grid, level=level, inferred=inferred, canal=canal)
+    present = level > 0
+    return Bone(
+        grid=occupancy.grid,
+        level=level,
+        inferred=present & (occupancy.bone <= np.float16(0.5)),
+        canal=~present & (occupancy.lumen > np.float16(CANAL_EVIDENCE)),
+        plate=present & (occupancy.sheet > np.float16(PLATE_EVIDENCE)),
+    )
 
 
 def _evidence(sheet: NDArray[np.float16]) -> Array:

@@ -39,6 +39,8 @@ AIR_HU = -1024
 """Padding and everything below is set to this: no tissue lies lower."""
 HIGHEST_HU = 30000
 """Extended scales of metal end here; keeps the value inside int16."""
+NO_CONTRAST = frozenset({"", "N", "NO", "NONE", "NA", "N/A", "NATIVE", "WITHOUT"})
+"""What scanners write as Contrast/Bolus Agent (0018,0010) when there was none."""
 NO_AIR_HU = -200
 """A head always has air in or around it. Where the darkest 0.1 % lie above this, the values aren't Hounsfield units."""
 
@@ -122,9 +124,15 @@ def _read_file(path: Path, planes: tuple[Plane, ...], indices: Iterable[int], hu
     return _Facts(
         patient=tuple(str(dataset.get(k) or "") for k in ("PatientID", "PatientName", "PatientBirthDate")),
         lossy=str(dataset.get("LossyImageCompression") or "") == "01",
-        contrast=bool(dataset.get("ContrastBolusAgent")),
+        contrast=_contrast(dataset),
         rescale_type=str(dataset.get("RescaleType") or "HU"),
     )
+
+
+def _contrast(dataset: Dataset) -> bool:
+    """Whether the header names a contrast agent, at its old or its new place."""
+    agent = str(dataset.get("ContrastBolusAgent") or "").strip().upper()
+    return agent not in NO_CONTRAST or bool(dataset.get("ContrastBolusAgentSequence"))
 
 
 def _rescale(dataset: Dataset, frame: int, path: Path) -> tuple[float, float]:

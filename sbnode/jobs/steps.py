@@ -4,7 +4,7 @@ return.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,10 @@ from time import perf_counter
 from sbnode import log, metrics, pipeline
 from sbnode.config import Config, Destination
 from sbnode.errors import ConfigError, DeliveryError, DestinationRefused, SbnodeError, SeriesError
-from sbnode.inference.selection import choose
+from sbnode.inference.selection import Choice, choose
 from sbnode.jobs.manifest import Manifest
 from sbnode.scu import send
+from sbnode.series import Series
 from sbnode.spool import Spool
 
 __all__ = ["Outcome", "Steps", "retry_delay_s"]
@@ -82,8 +83,7 @@ class Steps:
         with self._doing():
             try:
                 manifest = Manifest.read(self._spool, study_id)
-                choice = choose(manifest.study(self._spool), self._config.selection)
-                key = pipeline.job_key(choice.chosen, self._models, self._config)
+                choice, key = self._choice(manifest.study(self._spool))
                 manifest.write(self._spool, key)
             except Exception as error:
                 return self._failed("study", study_id, error)
@@ -91,16 +91,25 @@ class Steps:
             return {"status": "done", "job": key}
 
     def process(self, job_key: str) -> Outcome:
-        """Make the results of a job, unless they are there already."""
+        """Make the results of a job, unless they are there already.
+
+        A job that was named by other settings or models is superseded: ``job`` holds the key of the one to do instead.
+        """
         with self._doing():
             if self._spool.result_folder(job_key).exists():
                 return {"status": "done"}
             started = perf_counter()
             try:
                 manifest = Manifest.read(self._spool, job_key)
+                study = manifest.study(self._spool)
+                _, key = self._choice(study)
+                if key != job_key:
+                    manifest.write(self._spool, key)
+                    self._log.info("job_superseded", job=job_key, by=key)
+                    return {"status": "superseded", "job": key, "reason": f"settings or models changed; see {key}"}
                 with self._spool.result(job_key) as folder:
                     outcome = self._run(
-                        manifest.study(self._spool),
+                        study,
                         self._models,
                         self._config,
                         folder,
@@ -135,6 +144,11 @@ class Steps:
                 self._log.info("delivered", **facts, **outcome)
             metrics.DELIVERIES.labels(destination_name, kind, outcome["status"]).inc()
             return outcome
+
+    def _choice(self, study: Sequence[Series]) -> tuple[Choice, str]:
+        """Return the series to process and the key of its job."""
+        choice = choose(study, self._config.selection)
+        return choice, pipeline.job_key(choice.chosen, self._models, self._config)
 
     def _destination(self, name: str) -> Destination:
         if name not in self._destinations:

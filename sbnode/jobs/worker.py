@@ -84,6 +84,9 @@ def _register(steps: Steps, law: Queue) -> None:
             for destination, kind in DBOS.run_step({"name": "destinations"}, lambda: steps.deliveries):
                 with SetWorkflowID(f"{job_key}.{destination}.{kind}"):
                     DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind)
+        if outcome["status"] == "superseded":
+            with SetWorkflowID(outcome["job"]):
+                DBOS.enqueue_workflow(queues.INFERENCE, process, outcome["job"])
         return outcome
 
     @DBOS.workflow(name="study", max_recovery_attempts=CRASHES_OF_A_JOB)

@@ -53,6 +53,8 @@ class Report:
         content = {"notice": NOTICE, "sbnode_version": __version__, **asdict(self)}
         content["volume_ml"] = round(self.volume_ml, 2)
         content["inferred_share"] = round(self.inferred_share, 4)
-        content["quality"] = {name: value and round(value, 2) for name, value in content["quality"].items()}
+        content["quality"] = {
+            name: value and round(value, 1 if name == "noise_hu" else 2) for name, value in content["quality"].items()
+        }
         content["seconds"] = {stage: round(value, 3) for stage, value in self.seconds.items()}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

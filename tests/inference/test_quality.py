@@ -27,9 +27,9 @@ def scan(fwhm_mm: float, noise_hu: float) -> Volume:
 
 
 def bone(level: np.ndarray) -> Bone:
-    grid = Grid(origin_mm=np.zeros(3), axes=np.eye(3)[::-1], spacing_mm=0.4, shape=level.shape)  # type: ignore[arg-type]
-    inferred, canal = np.zeros((2, *level.shape), bool)
-    return Bone(grid=grid, level=level.astype(np.float32), inferred=inferred, canal=canal)
+    grid = Grid(origin_mm=np.full(3, -8.0), axes=np.eye(3)[::-1], spacing_mm=0.4, shape=level.shape)  # type: ignore[arg-type]
+    inferred, canal, plate = np.zeros((3, *level.shape), bool)
+    return Bone(grid=grid, level=level.astype(np.float32), inferred=inferred, canal=canal, plate=plate)
 
 
 def block() -> np.ndarray:
@@ -88,15 +88,36 @@ def test_metal_is_flagged_by_its_volume() -> None:
     assert "0.1 mL" in flag.message
 
 
+@pytest.mark.parametrize("tilt_degrees", [0.0, 20.0])
 @pytest.mark.parametrize(
-    ("axis", "index", "side"), [(0, 0, "bottom"), (0, -1, "top"), (1, 0, "front"), (1, -1, "back"), (2, 0, "right")]
+    ("voxels", "side"),
+    [
+        (np.s_[:3, 8:14, 8:14], "bottom"),
+        (np.s_[-3:, 8:14, 8:14], "top"),
+        (np.s_[8:14, :3, 8:14], "front"),
+        (np.s_[8:14, -3:, 8:14], "back"),
+        (np.s_[8:14, 8:14, :3], "right"),
+        (np.s_[8:14, 8:14, -3:], "left"),
+        (np.s_[8:14, 8:14, 8:14], ""),
+    ],
 )
-def test_bone_at_the_end_of_the_scan_is_flagged_by_its_side(axis: int, index: int, side: str) -> None:
-    level = block()
-    np.moveaxis(level, axis, 0)[index, 10:30, 10:30] = 0.5
-    (flag,) = quality.flags(FINE, volume(), bone(level))
-    assert (flag.code, flag.message) == ("cut", f"the scan ends within the wanted bone: {side}")
-    assert quality.flags(FINE, volume(), bone(level), whole=True) == ()
+def test_bone_at_the_end_of_the_scan_is_flagged_by_its_side(
+    voxels: tuple[slice, ...], side: str, tilt_degrees: float
+) -> None:
+    stack = axial_stack((20, 20, 20), (1.0, 1.0, 1.0), tilt_degrees=tilt_degrees)
+    corners = stack.to_patient(np.array([[0.0, 0, 0], [19, 19, 19], [19, 0, 0], [0, 19, 19]]))
+    grid = Grid.around(corners, stack, spacing_mm=0.4, margin_mm=0.0)
+    index = stack.to_index(grid.to_patient(np.moveaxis(np.indices(grid.shape, dtype=np.float64), 0, -1)))
+    filled = np.zeros(stack.shape, bool)
+    filled[voxels] = True
+    nearest = np.rint(index).astype(int)
+    seen = ((nearest >= 0) & (nearest < 20)).all(axis=-1)
+    level = np.where(seen & filled[tuple(np.moveaxis(np.clip(nearest, 0, 19), -1, 0))], 0.5, -0.5)
+    made = replace(bone(level), grid=grid)
+    scanned = Volume(hu=np.zeros(stack.shape, np.int16), stack=stack, instances=(), frames=())
+    found = [flag.message for flag in quality.flags(FINE, scanned, made)]
+    assert found == ([f"the scan ends within the wanted bone: {side}"] if side else [])
+    assert quality.flags(FINE, scanned, made, whole=True) == ()
 
 
 def test_mostly_inferred_bone_is_flagged() -> None:

@@ -118,16 +118,18 @@ def test_evidence_of_a_canal_raises_the_threshold_unless_a_thin_sheet_is_seen_to
     assert mask[12:16].all()
 
 
-def test_cells_with_evidence_of_a_canal_are_marked_unless_a_plate_is_beside_them() -> None:
+def test_canals_and_plates_are_marked_by_their_evidence() -> None:
     field = np.ones((30, 30, 30))
-    field[:, 10:12, 10:12] = field[:, 20:22, 20:22] = 0.1
+    field[:, 10:12, 10:12] = 0.1
     lumen, sheet = np.zeros((2, 30, 30, 30), np.float16)
-    lumen[:, 10:12, 10:12] = lumen[:, 20:22, 20:22] = 0.9
-    sheet[:, 19, 19:23] = 0.9
-    canal = adaptive_threshold(replace(occupancy(field), lumen=lumen, sheet=sheet), Threshold()).canal
-    assert canal[:, 10:12, 10:12].all()
-    assert not canal[:, 20, 20:22].any()
-    assert not canal[field > 0.5].any()
+    lumen[:, 9:12, 10:12] = 0.9
+    sheet[:, 19, 19:23] = sheet[:, 10, 10] = 0.9
+    bone = adaptive_threshold(replace(occupancy(field), lumen=lumen, sheet=sheet), Threshold())
+    assert np.array_equal(bone.canal, (lumen > 0.5) & ~bone.mask)
+    assert bone.canal[:, 10:12, 10:12].all()
+    assert np.array_equal(bone.plate, (sheet > 0.5) & bone.mask)
+    assert bone.plate[:, 19, 19:23].all()
+    assert not bone.plate[:, 10, 10].any()
 
 
 def test_a_faint_plate_is_joined_along_its_middle_and_a_hole_in_it_stays() -> None:

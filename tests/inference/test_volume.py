@@ -95,6 +95,13 @@ def test_truncated_pixels_are_refused(folder: Path) -> None:
         read_volume(series_in(folder), RULES)
 
 
+@pytest.mark.parametrize(("agent", "told"), [("OMNIPAQUE 350", True), ("NONE", False), ("", False)])
+def test_a_contrast_agent_is_a_finding_unless_it_says_none(folder: Path, agent: str, told: bool) -> None:
+    edit(folder, lambda dataset: setattr(dataset, "ContrastBolusAgent", agent))
+    codes = {finding.code for finding in read_volume(series_in(folder), RULES).findings}
+    assert ("contrast" in codes) == told
+
+
 def test_another_unit_is_refused(folder: Path) -> None:
     edit(folder, lambda dataset: setattr(dataset, "RescaleType", "OD"))
     with pytest.raises(UndecodablePixels, match="OD"):

@@ -24,7 +24,8 @@ class Node:
         self.config = config
         self.spool = Spool(config.spool.path, 0)
         self.queue = JobClient(config, self.spool)
-        self.worker = Worker(config, Steps(config, self.spool, MODELS, fake_run))
+        self.steps = Steps(config, self.spool, MODELS, fake_run)
+        self.worker = Worker(config, self.steps)
 
     def states(self) -> dict[str, str]:
         """State of every item: by destination and object, or by kind."""

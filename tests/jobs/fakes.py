@@ -27,6 +27,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sbnode import log
 from sbnode.config import Config, Destination, Log, Queue, load_config
 from sbnode.errors import NoSkullBase
+from sbnode.inference.tiling import Tiling
 from sbnode.jobs.lease import Lease
 from sbnode.jobs.steps import Steps
 from sbnode.jobs.worker import Worker
@@ -36,7 +37,9 @@ from sbnode.spool import Spool
 from tests.scp.instances import ct_slice, encoded
 
 MODELS: Any = SimpleNamespace(
-    occupancy=SimpleNamespace(description=SimpleNamespace(sha256="a" * 64)),
+    occupancy=SimpleNamespace(
+        description=SimpleNamespace(sha256="a" * 64), tile=Tiling(size=64, halo=8, multiple_of=8)
+    ),
     region=SimpleNamespace(description=SimpleNamespace(sha256="b" * 64)),
 )
 OBJECTS = {"seg": SegmentationStorage, "stl": EncapsulatedSTLStorage}

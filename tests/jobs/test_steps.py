@@ -51,6 +51,17 @@ def test_choose_names_the_job_and_keeps_its_manifest(tmp_path: Path) -> None:
     assert Manifest.read(spool, outcome["job"]) == Manifest.read(spool, study)
 
 
+def test_a_job_of_other_settings_is_superseded_by_the_one_of_now(tmp_path: Path) -> None:
+    made, spool, study = steps(tmp_path)
+    old = made.choose(study)["job"]
+    made._config = made._config.model_copy(update={"region": "all_bone"})
+    outcome = made.process(old)
+    assert outcome["status"] == "superseded"
+    assert outcome["job"] == made.choose(study)["job"] != old
+    assert Manifest.read(spool, outcome["job"]) == Manifest.read(spool, study)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_process_runs_once_and_a_repeat_finds_the_result(tmp_path: Path) -> None:
     made, spool, study = steps(tmp_path)
     job = made.choose(study)["job"]

@@ -133,6 +133,26 @@ def test_a_rejected_scan_can_be_tried_again(node: NodeFactory, peer: PeerFactory
     assert len(receiving.received) == 2
 
 
+def test_a_rejected_scan_is_tried_again_by_the_settings_of_now(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    spool_path.mkdir()
+    (spool_path.parent / "refuse").touch()
+    running = node(config(spool_path, port))
+    running.queue.submit(fill(running.spool))
+    running.settle(2)
+    old = running.item("process").id
+    (spool_path.parent / "refuse").unlink()
+    running.steps._config = running.config.model_copy(update={"region": "all_bone"})
+    running.queue.retry(old)
+    running.settle(5)
+    assert len(receiving.received) == 2
+    assert "settings or models changed" in next(item for item in running.queue.items() if item.id == old).reason
+    assert not running.spool.result_folder(old).exists()
+
+
 def test_an_unexpected_error_is_a_dead_letter_without_its_message_and_can_be_tried_again(
     node: NodeFactory, peer: PeerFactory, spool_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def phantom_bone(grid: Grid) -> Bone:
         level=level,
         inferred=(plate_depth_mm(points_mm) > 0) & (level > 0),
         canal=np.zeros(level.shape, bool),
+        plate=np.zeros(level.shape, bool),
     )
 
 

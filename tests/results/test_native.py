@@ -43,7 +43,13 @@ def plate_bone(stack: SliceStack, normal: tuple[float, float, float], offset_mm:
     points = grid.to_patient(np.moveaxis(np.indices(grid.shape, dtype=np.float64), 0, -1))
     depth = 0.25 - np.abs((points - grid.to_patient(np.array([38.0] * 3))) @ np.array(normal) - offset_mm)
     level = (sign * np.clip(depth, -0.5, 0.5)).astype(np.float32)
-    return Bone(grid=grid, level=level, inferred=np.zeros(grid.shape, bool), canal=np.zeros(level.shape, bool))
+    return Bone(
+        grid=grid,
+        level=level,
+        inferred=np.zeros(grid.shape, bool),
+        canal=np.zeros(level.shape, bool),
+        plate=np.zeros(level.shape, bool),
+    )
 
 
 @pytest.mark.parametrize("normal", [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
@@ -69,8 +75,8 @@ def test_a_canal_keeps_its_calibre_between_thick_slices() -> None:
     away = np.hypot(y - 7.3, (x - 1.7 * z - 4) / np.hypot(1, 1.7))
     level = np.clip(away - 0.5, -0.5, 0.5).astype(np.float32)
     none = np.zeros(grid.shape, bool)
-    shut, _ = native_masks(Bone(grid=grid, level=level, inferred=none, canal=none), stack)
-    opened, _ = native_masks(Bone(grid=grid, level=level, inferred=none, canal=away < 0.5), stack)
+    shut, _ = native_masks(Bone(grid=grid, level=level, inferred=none, canal=none, plate=none), stack)
+    opened, _ = native_masks(Bone(grid=grid, level=level, inferred=none, canal=away < 0.5, plate=none), stack)
 
     def passage(bone: np.ndarray) -> int:
         """Fewest voxels that are open in one slice and in the next."""
@@ -79,6 +85,21 @@ def test_a_canal_keeps_its_calibre_between_thick_slices() -> None:
     assert passage(shut) <= 1
     assert passage(opened) >= 4
     assert (opened <= shut).all()
+
+
+def test_a_plate_beside_a_narrow_gap_is_kept_on_thick_slices() -> None:
+    stack = axial_stack((6, 16, 16), (3.0, 1.0, 1.0))
+    axes = np.stack([stack.normal, stack.column_direction, stack.row_direction])
+    grid = Grid(origin_mm=stack.origins_mm[0], axes=axes, spacing_mm=0.25, shape=(61, 61, 61))
+    z = np.indices(grid.shape)[0] * 0.25
+    # Two plates of 0.5 mm in the slice plane with a gap of 1.8 mm between them.
+    depth = np.maximum(0.25 - np.abs(z - 6.3), 0.25 - np.abs(z - 8.6))
+    plates, gap = depth > 0, (z > 6.55) & (z < 8.35)
+    level = np.clip(depth, -0.5, 0.5).astype(np.float32)
+    none = np.zeros(grid.shape, bool)
+    certain, _ = native_masks(Bone(grid=grid, level=level, inferred=none, canal=gap, plate=plates), stack)
+    assert certain[2, 1:-1, 1:-1].all()
+    assert certain[3, 1:-1, 1:-1].all()
 
 
 def test_a_thick_block_does_not_grow() -> None:

@@ -27,7 +27,13 @@ def bone_with_corner(axes: np.ndarray) -> Bone:
     block = np.abs(offset).max(axis=-1) < 6
     corner = np.abs(offset - [8, -8, 8]).max(axis=-1) < 3
     level = np.where(block | corner, 0.5, -0.5).astype(np.float32)
-    return Bone(grid=grid, level=level, inferred=corner & ~block, canal=np.zeros(level.shape, bool))
+    return Bone(
+        grid=grid,
+        level=level,
+        inferred=corner & ~block,
+        canal=np.zeros(level.shape, bool),
+        plate=np.zeros(level.shape, bool),
+    )
 
 
 @pytest.mark.parametrize("axes", [AXIAL, SAGITTAL])

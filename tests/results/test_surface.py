@@ -24,6 +24,7 @@ def bone_of(level: np.ndarray, spacing_mm: float = 0.4) -> Bone:
         level=level.astype(np.float32),
         inferred=np.zeros(level.shape, bool),
         canal=np.zeros(level.shape, bool),
+        plate=np.zeros(level.shape, bool),
     )
 
 

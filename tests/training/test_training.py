@@ -66,6 +66,11 @@ def test_training_resumes_to_the_same_weights(trained: Path, tmp_path: Path) -> 
         assert torch.equal(value, resumed["averaged"][name]), name
 
 
+def test_enough_scenes_are_made_for_the_whole_training() -> None:
+    plan = Plan(seed=1)
+    assert plan.scenes(plan.steps - 1) <= pool.SCENES
+
+
 def test_each_cycle_rises_and_falls_and_patches_are_centred_on_marks() -> None:
     plan = Plan(seed=1)
     first, second = plan.cycles
