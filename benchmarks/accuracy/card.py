@@ -19,6 +19,7 @@ SHOWN = (
     "local half-maximum 2x",
     "network at 0.5",
     "sbnode",
+    "sbnode, SEG on the slices",
 )
 """Rows that fit a card; the full table is in the report."""
 

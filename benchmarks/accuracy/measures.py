@@ -1,7 +1,7 @@
 """What is measured on one scan: continuity, patency, recall, surfaces, thickness, false bone, closed holes.
 
-A method hands over a level field: bone where it is positive, its surface the zero set, linear between
-samples.
+A method hands over a level field: bone where it is positive, its surface the zero set; linear between samples,
+or that of the nearest sample where the field is a mask.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ EXPLANATION = (
     "of 0.8-1.5 mm through which a ball of half their calibre passes inside the true lumen. H = 2CP/(C+P). "
     "Far false bone: share of the cells more than 0.6 mm from true bone that are called bone. "
     '"2x": HU interpolated (cubic) to half the spacing first. '
+    '"sbnode" is the fine field that the surface comes from, "sbnode, SEG on the slices" the mask on the scan\'s '
+    "own voxels. "
     '"best fixed per scan" is chosen with the truth of each scan in hand (highest Dice).'
 )
 
