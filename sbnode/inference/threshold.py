@@ -31,7 +31,9 @@ RIDGE_EVIDENCE = 0.5
 RIDGE_CURVATURE = 0.25
 """... if the evidence falls to both sides by as much, taken together ..."""
 RIDGE_LEVEL = 0.2
-"""... by raising the level to this: enough to join the plate, not enough to thicken it."""
+"""... by raising the level to this: enough to join the plate, not enough to thicken it; but never ..."""
+RIDGE_CANAL = 0.5
+"""... where the cell or one that it touches has as much evidence of a canal: the wall of a canal has a ridge too."""
 CANAL_EVIDENCE = 0.3
 """A cell with more evidence of a canal than this, that isn't bone, is marked as one."""
 PLATE_EVIDENCE = 0.5
@@ -50,7 +52,8 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     only if its occupancy somewhere exceeds ``seed`` (hysteresis). Bone whose occupancy doesn't exceed one half is
     there only because the threshold was lowered: it is marked as inferred. Evidence of a canal raises k by up to
     ``lumen_shift``, except where there is evidence of a thin sheet, which lowers it by up to ``sheet_shift``. Along the
-    ridge of that evidence, the middle of the plate, cells whose occupancy exceeds ``lowest`` are bone in any case.
+    ridge of that evidence, the middle of the plate, cells whose occupancy exceeds ``lowest`` are bone in any case unless
+    a canal is beside them.
 
     Returns:
         Bone whose level is occupancy minus k.
@@ -74,8 +77,10 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
         k -= settings.sheet_shift * thin
         level[start:stop] = bone[inner] - np.clip(k, settings.lowest, settings.highest)
         sheet = occupancy.sheet[low:high].astype(np.float32)
-        plate = _on_ridge(sheet)[inner] & (sheet[inner] > RIDGE_EVIDENCE) & (bone[inner] > settings.lowest)
-        level[start:stop][plate] = np.maximum(level[start:stop][plate], RIDGE_LEVEL)
+        plate = _on_ridge(sheet) & (sheet > RIDGE_EVIDENCE) & (bone > settings.lowest)
+        plate &= ~ndimage.maximum_filter(occupancy.lumen[low:high] > np.float16(RIDGE_CANAL), 3)
+        raised = plate[inner]
+        level[start:stop][raised] = np.maximum(level[start:stop][raised], RIDGE_LEVEL)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(cut, range(0, shape[0], SLAB_CELLS)))

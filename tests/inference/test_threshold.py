@@ -148,3 +148,8 @@ def test_a_faint_plate_is_joined_along_its_middle_and_a_hole_in_it_stays() -> No
     assert joined.inferred[15, :10, 8:].all()
     assert not joined.mask[15, 12:18, 12:18].any()
     assert not joined.mask[14, :10, 8:].any()
+    lumen = np.zeros_like(sheet)
+    lumen[16, :4, 20] = 0.9
+    beside_canal = adaptive_threshold(replace(faint, sheet=sheet, lumen=lumen), Threshold())
+    assert not beside_canal.mask[15, :3, 20].any()
+    assert beside_canal.mask[15, :3, 23:].all()
