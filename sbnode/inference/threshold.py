@@ -52,8 +52,8 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     only if its occupancy somewhere exceeds ``seed`` (hysteresis). Bone whose occupancy doesn't exceed one half is
     there only because the threshold was lowered: it is marked as inferred. Evidence of a canal raises k by up to
     ``lumen_shift``, except where there is evidence of a thin sheet, which lowers it by up to ``sheet_shift``. Along the
-    ridge of that evidence, the middle of the plate, cells whose occupancy exceeds ``lowest`` are bone in any case unless
-    a canal is beside them.
+    ridge of that evidence, the middle of the plate, cells whose occupancy exceeds ``lowest`` are bone in any case
+    unless a canal is beside them.
 
     Returns:
         Bone whose level is occupancy minus k.

@@ -136,7 +136,7 @@ def test_a_faint_plate_is_joined_along_its_middle_and_a_hole_in_it_stays() -> No
     # Beside strong plates the half-way value lies above what is left of a faint one.
     field = np.zeros((30, 30, 30))
     field[12] = field[18] = 1.0
-    field[15] = 0.3
+    field[15] = 0.2
     field[15, 12:18, 12:18] = 0.1
     field[:, :, :4] = 1.0
     sheet = np.zeros((30, 30, 30), np.float16)
