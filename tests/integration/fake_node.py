@@ -23,11 +23,13 @@ from tests.jobs.fakes import MODELS, fake_run
 
 
 def _described(name: str, sha256: str) -> SimpleNamespace:
-    return SimpleNamespace(description=SimpleNamespace(name=name, version="0", sha256=sha256))
+    description = SimpleNamespace(name=name, version="0", sha256=sha256)
+    return SimpleNamespace(description=description, tile=MODELS.occupancy.tile)
 
 
 def main() -> None:
-    MODELS.occupancy, MODELS.region = _described("fake", "a" * 64), _described("fake-region", "b" * 64)
+    MODELS.region = _described("fake-region", "b" * 64)
+    MODELS.occupancy = _described("fake", "a" * 64)
     pipeline.Models.open = classmethod(lambda *_: MODELS)  # type: ignore[assignment, method-assign]
     pipeline.run = fake_run
 
