@@ -160,9 +160,10 @@ def run(
     key = job_key(choice.chosen, models, config)
     with clock.stage("read") as tell:
         volume = read_volume(choice.chosen, config.selection, tell)
-        measured = quality.measure(volume)
     bone = _find_bone(volume, models, config, clock)
-    flags = quality.flags(measured, volume, bone, whole=config.region == "all_bone")
+    with clock.stage("quality"):
+        measured = quality.measure(volume)
+        flags = quality.flags(measured, volume, bone, whole=config.region == "all_bone")
     derivation = Derivation(
         job_key=key,
         model=models.identity,

@@ -65,7 +65,18 @@ def made(study: list[Series], models: Models, config: Config, folder: Path, *, f
 def test_a_run_writes_every_result_file(study: list[Series], models: Models, tmp_path: Path) -> None:
     report = made(study, models, CONFIG, tmp_path / "out", fine=True)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*RESULT_FILES, "bone.seg.nrrd"}
-    stages = ["choose", "read", "region", "inference", "threshold", "segmentation", "surface", "preview", "fine"]
+    stages = [
+        "choose",
+        "read",
+        "region",
+        "inference",
+        "threshold",
+        "quality",
+        "segmentation",
+        "surface",
+        "preview",
+        "fine",
+    ]
     assert list(report["seconds"]) == stages  # type: ignore[call-overload]
     assert report["model"]["name"] == "mean"  # type: ignore[index]
     assert report["series_instance_uid"] == study[0].key.series_instance_uid

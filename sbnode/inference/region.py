@@ -41,11 +41,10 @@ MARGIN_MM = 15.0
 SAMPLE_STEP = 4
 """Cells of a fine grid between two samples of the map: 1.6 mm on the grid of the results."""
 LEAST_BONE_ML = 25.0
-"""A scan with less skull-base bone than this in one piece shows no skull base. A whole one holds 120-200 mL, a plastic
-skull 38 mL, real heads cut to half of it 43-86 mL."""
+"""A scan with less skull-base bone than this in one piece shows no skull base; the model card has what scans hold."""
 LEAST_CONFIDENCE = 0.81
-"""Below this mean probability over the bone that it calls skull base, the network is guessing: it reaches 0.85-0.92 on
-real heads, whole or cut, and at most 0.78 on real necks, chests and vaults."""
+"""Below this mean probability over the bone that it calls skull base, the network is guessing; it is lower on necks,
+chests and vaults than on heads, whole or cut, as the model card shows."""
 LEAST_PART = 0.2
 """The skull base is one piece. A separate part smaller than this share of the largest is a mistake."""
 EVEN_PROBABILITY = 0.15

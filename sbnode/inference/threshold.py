@@ -103,19 +103,11 @@ def _evidence(sheet: NDArray[np.float16]) -> Array:
 
 def _on_ridge(evidence: Array) -> NDArray[np.bool_]:
     """Return where ``evidence`` is the highest along at least one axis, and falls clearly to both sides."""
-    padded = np.pad(evidence, 1, mode="edge")
     ridge = np.zeros(evidence.shape, np.bool_)
     for axis in range(3):
-        before, after = (
-            padded[
-                tuple(
-                    slice(1 + step, size + 1 + step) if a == axis else slice(1, -1)
-                    for a, size in enumerate(evidence.shape)
-                )
-            ]
-            for step in (-1, 1)
-        )
-        ridge |= (evidence >= before) & (evidence > after) & (2 * evidence - before - after > RIDGE_CURVATURE)
+        rise = np.diff(evidence, axis=axis, prepend=evidence.take([0], axis))
+        fall = -np.diff(evidence, axis=axis, append=evidence.take([-1], axis))
+        ridge |= (rise >= 0) & (fall > 0) & (rise + fall > RIDGE_CURVATURE)
     return ridge
 
 

@@ -21,7 +21,7 @@ from sbnode.inference.geometry import SliceStack
 from sbnode.inference.stack import Plane, build_stack, read_planes
 from sbnode.series import Instance, Series
 
-__all__ = ["Volume", "read_volume"]
+__all__ = ["AIR_HU", "Volume", "read_volume"]
 
 DECODER_ERRORS = (
     AttributeError,

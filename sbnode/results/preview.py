@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from sbnode.config import Region
 from sbnode.inference.bone import Bone, Finding
-from sbnode.inference.volume import Volume
+from sbnode.inference.volume import AIR_HU, Volume
 from sbnode.results.report import NOTICE
 from sbnode.results.segments import bone_segment, inferred_segment
 from sbnode.results.views import DIRECTIONS, Anatomical, View, render_view
@@ -139,14 +139,10 @@ def _middle(level: NDArray[np.float32], axis: int) -> int:
 def _sample_hu(volume: Volume, points_mm: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return HU at patient points by trilinear interpolation along the true slices; outside is air."""
     stack = volume.stack
-    slices = np.arange(len(stack.origins_mm), dtype=np.float64)
-    k = np.interp(points_mm @ stack.normal, stack.positions_mm, slices, left=-1, right=len(slices))
-    origins = np.stack([np.interp(k, slices, stack.origins_mm[:, a]) for a in range(3)], axis=-1)
-    offset = points_mm - origins
-    row = offset @ stack.column_direction / stack.row_spacing_mm
-    column = offset @ stack.row_direction / stack.column_spacing_mm
+    index, along = stack.to_index(points_mm), points_mm @ stack.normal
+    index[(along < stack.positions_mm[0]) | (along > stack.positions_mm[-1])] = -1
     sampled = ndimage.map_coordinates(
-        volume.hu, np.stack([k, row, column]), np.float32, order=1, mode="constant", cval=-1024
+        volume.hu, np.moveaxis(index, -1, 0), np.float32, order=1, mode="constant", cval=AIR_HU
     )
     return np.asarray(sampled, np.float32)
 

@@ -119,16 +119,22 @@ def test_a_scan_without_a_skull_base_is_rejected_at_once(node: NodeFactory, spoo
     assert (spool_path.parent / "runs").read_text() == "run\n"
 
 
-def test_a_rejected_scan_can_be_tried_again(node: NodeFactory, peer: PeerFactory, spool_path: Path) -> None:
-    port = free_port()
-    receiving = peer(port)
+def rejected(node: NodeFactory, port: int, spool_path: Path) -> tuple[Node, str]:
+    """A node that rejected its one study and would take it now, and the id of the job."""
     spool_path.mkdir()
     (spool_path.parent / "refuse").touch()
     running = node(config(spool_path, port))
     running.queue.submit(fill(running.spool))
     assert running.settle(2)["process"] == "rejected"
     (spool_path.parent / "refuse").unlink()
-    assert running.queue.retry(running.item("study").id) == [running.item("process").id]
+    return running, running.item("process").id
+
+
+def test_a_rejected_scan_can_be_tried_again(node: NodeFactory, peer: PeerFactory, spool_path: Path) -> None:
+    port = free_port()
+    receiving = peer(port)
+    running, job = rejected(node, port, spool_path)
+    assert running.queue.retry(running.item("study").id) == [job]
     running.settle(4)
     assert len(receiving.received) == 2
 
@@ -138,13 +144,7 @@ def test_a_rejected_scan_is_tried_again_by_the_settings_of_now(
 ) -> None:
     port = free_port()
     receiving = peer(port)
-    spool_path.mkdir()
-    (spool_path.parent / "refuse").touch()
-    running = node(config(spool_path, port))
-    running.queue.submit(fill(running.spool))
-    running.settle(2)
-    old = running.item("process").id
-    (spool_path.parent / "refuse").unlink()
+    running, old = rejected(node, port, spool_path)
     running.steps._config = running.config.model_copy(update={"region": "all_bone"})
     running.queue.retry(old)
     running.settle(5)
