@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.accuracy.table import Run, table
+from benchmarks.accuracy.table import Run, table, targets
 
 START = "<!-- results: written by benchmarks.accuracy -->"
 END = "<!-- end of results -->"
 
 SHOWN = (
     "fixed 226 HU 2x",
-    "fixed 300 HU 2x",
     "fixed 500 HU 2x",
-    "fixed 700 HU 2x",
     "best fixed per scan 2x",
-    "Otsu 2x",
+    "Sauvola 2x",
     "local half-maximum 2x",
+    "adaptive threshold on HU",
     "network at 0.5",
     "sbnode",
     "sbnode, SEG on the slices",
@@ -35,9 +34,10 @@ def write_card(path: Path, run: Run) -> None:
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise ValueError(f"{path}: the marks {START} and {END} are missing")
-    lines = [f"{run.date}, {run.model}, {run.objects} test objects per acquisition, seed {run.seed}."]
-    for label, methods in run.rows.items():
-        short = {name: methods[name] for name in SHOWN if name in methods}
-        lines += ["", f"**{label}**", "", *table(short)]
+    lines = [f"{run.circumstances}.", "", *targets(run.rows)]
+    for suite, protocols in run.rows.items():
+        for label, methods in protocols.items():
+            short = {name: methods[name] for name in SHOWN if name in methods}
+            lines += ["", f"**{suite}, {label}**", "", *table(short)]
     body = "\n".join(lines)
     path.write_text(f"{before}{START}\n\n{body}\n\n{END}{after}", encoding="utf-8")

@@ -6,8 +6,8 @@ or that of the nearest sample where the field is a mask.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ CONTINUITY_MM = (0.3, 1.0)
 PATENCY_MM = (0.8, 1.5)
 THICKNESS_MM = (0.4, 0.6)
 FAR_MM = 0.6
+PLATE_BINS_MM = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0)
+CANAL_BINS_MM = (0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0)
+"""A plate or canal counts for the nearest of these in the curves."""
 WIDE_HOLE_MM = 1.0
 FINE_MM = 0.05
 """Step of rays and of the straightened passages."""
@@ -32,10 +35,19 @@ FINE_MM = 0.05
 Mask = NDArray[np.bool_]
 
 
+def _no_cases(bins: tuple[float, ...]) -> NDArray[np.int64]:
+    return np.zeros((len(bins), 2), np.int64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Sums over scans, from which `rates` makes the figures. Distances in mm."""
+    """Sums over scans, from which `rates` makes the figures. Distances in mm.
 
+    `by_thickness` and `by_calibre` (bin, 2) hold the rays and canals of each bin, and how many of them are found.
+    """
+
+    by_thickness: NDArray[np.int64] = field(default_factory=partial(_no_cases, PLATE_BINS_MM))
+    by_calibre: NDArray[np.int64] = field(default_factory=partial(_no_cases, CANAL_BINS_MM))
     rays: int = 0
     rays_hit: int = 0
     canals: int = 0
@@ -51,6 +63,9 @@ class Counts:
     surface_cells: int = 0
     within_250um: int = 0
     within_500um: int = 0
+    within_1mm: int = 0
+    scans: int = 0
+    hd95_mm: float = 0.0
     distance_mm: float = 0.0
     runs: int = 0
     run_ratio: float = 0.0
@@ -100,14 +115,24 @@ def measure(level: Field, reference: Reference, tolerance_mm: float) -> Counts:
     truth = reference.truth
     counts = _points(level, truth, tolerance_mm) + _surfaces(level, reference)
     for canal in truth.canals:
+        is_open = _open(level, canal, 0.5 * canal.radius_mm)
+        calibre_mm = np.array([2 * canal.radius_mm])
+        counts += Counts(by_calibre=_binned(calibre_mm, np.array([is_open]), CANAL_BINS_MM))
         if PATENCY_MM[0] - 1e-6 <= 2 * canal.radius_mm <= PATENCY_MM[1] + 1e-6:
-            counts += Counts(canals=1, canals_open=int(_open(level, canal, 0.5 * canal.radius_mm)))
+            counts += Counts(canals=1, canals_open=int(is_open))
     for hole in truth.holes:
         closed, wide = int(not _open(level, hole, FINE_MM)), int(2 * hole.radius_mm >= WIDE_HOLE_MM)
         counts += Counts(holes=1, holes_closed=closed, wide_holes=wide, wide_holes_closed=wide * closed)
     for plate in truth.plates:
         counts += _runs(level, reference.field, plate)
     return counts
+
+
+def _binned(sizes_mm: NDArray[np.float64], found: NDArray[np.bool_], bins_mm: tuple[float, ...]) -> NDArray[np.int64]:
+    nearest = np.abs(np.log(sizes_mm)[:, None] - np.log(np.array(bins_mm))[None]).argmin(axis=1)
+    return np.stack(
+        [np.bincount(nearest, minlength=len(bins_mm)), np.bincount(nearest[found], minlength=len(bins_mm))], axis=1
+    )
 
 
 def mask_of(level: Field) -> Mask:
@@ -158,7 +183,7 @@ def _points(level: Field, truth: Truth, tolerance_mm: float) -> Counts:
     steps = np.arange(-tolerance_mm, tolerance_mm + 1e-9, FINE_MM)
     for plate in truth.plates:
         ray = plate.points_mm[:, None] + steps[None, :, None] * plate.normals[:, None]
-        hit = (at_points(level, ray) > 0).any(axis=1)
+        hit = np.asarray((at_points(level, ray) > 0).any(axis=1))
         low, high = CONTINUITY_MM
         counted = (plate.thickness_mm > low - 1e-6) & (plate.thickness_mm < high + 1e-6)
         found = at_points(level, plate.points_mm) > 0
@@ -167,6 +192,7 @@ def _points(level: Field, truth: Truth, tolerance_mm: float) -> Counts:
             rays_hit=int((hit & counted).sum()),
             thin_points=len(found),
             thin_found=int(found.sum()),
+            by_thickness=_binned(plate.thickness_mm, hit, PLATE_BINS_MM),
         )
     free = at_points(level, truth.gaps_mm) <= 0
     return counts + Counts(gap_points=len(free), gap_free=int(free.sum()))
@@ -184,6 +210,9 @@ def _surfaces(level: Field, reference: Reference) -> Counts:
         surface_cells=both.size,
         within_250um=int((both <= 0.25).sum()),
         within_500um=int((both <= 0.5).sum()),
+        within_1mm=int((both <= 1.0).sum()),
+        scans=1,
+        hd95_mm=float(max((np.quantile(one, 0.95) for one in (to_truth, to_found) if one.size), default=0.0)),
         distance_mm=float(both.sum()),
         far_cells=int(far.sum()),
         far_bone=int((found & far).sum()),
@@ -258,6 +287,8 @@ def rates(counts: Counts) -> dict[str, float]:
         "gap_recall": _ratio(counts.gap_free, counts.gap_points),
         "nsd_250um": _ratio(counts.within_250um, counts.surface_cells),
         "nsd_500um": _ratio(counts.within_500um, counts.surface_cells),
+        "nsd_1mm": _ratio(counts.within_1mm, counts.surface_cells),
+        "hd95_mm": _ratio(counts.hd95_mm, counts.scans),
         "assd_mm": _ratio(counts.distance_mm, counts.surface_cells),
         "thickness_ratio": _ratio(counts.run_ratio, counts.runs),
         "far_false_bone": _ratio(counts.far_bone, counts.far_cells),

@@ -21,11 +21,21 @@ class Protocol:
 
     name: str
     label: str
-    pixel_mm: float
-    slice_mm: float
-    fwhm_mm: float
-    noise_hu: float
+    pixel_mm: float = 0.0
+    slice_mm: float = 0.0
+    fwhm_mm: float = 0.0
+    noise_hu: float = 0.0
     overshoot: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """As the tables have it."""
+        return f"{self.name}: {self.label}"
+
+    @property
+    def reach_mm(self) -> float:
+        """How far along its normal a plate may be found."""
+        return max(0.3, 0.5 * max(self.slice_mm, self.pixel_mm))
 
 
 PROTOCOLS = (
