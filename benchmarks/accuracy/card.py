@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.accuracy.table import Run, table, targets
+from benchmarks.accuracy.table import Run, leads, table, targets
 
 START = "<!-- results: written by benchmarks.accuracy -->"
 END = "<!-- end of results -->"
@@ -34,7 +34,7 @@ def write_card(path: Path, run: Run) -> None:
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise ValueError(f"{path}: the marks {START} and {END} are missing")
-    lines = [f"{run.circumstances}.", "", *targets(run.rows)]
+    lines = [f"{run.circumstances}.", "", *targets(run.rows), "", *leads(run.rows)]
     for suite, protocols in run.rows.items():
         for label, methods in protocols.items():
             short = {name: methods[name] for name in SHOWN if name in methods}

@@ -1,7 +1,7 @@
 """Suite S6: the chart through an independent CT simulator, XCIST's CatSim (Wu et al., Phys. Med. Biol. 67, 2022).
 
-Fan-beam projections of a voxelised object with a polychromatic spectrum, a focal spot and detector cells of finite
-size and quantum noise, reconstructed by filtered backprojection: nothing of it is shared with `simulator/ct.py`.
+Cone-beam projections of a voxelised object with a polychromatic spectrum, a focal spot and detector cells of finite
+size and quantum noise, reconstructed by filtered backprojection (FDK): nothing of it is shared with `simulator/ct.py`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ KERNEL = "R-L"
 def scan(phantom: Phantom, seed: int) -> Scan:
     """Scan an object of the chart."""
     import gecatsim
+    import gecatsim.pyfiles.randpf
     from gecatsim.reconstruction.pyfiles import fdk_equiAngle
 
     with TemporaryDirectory() as folder:
@@ -53,7 +54,8 @@ def scan(phantom: Phantom, seed: int) -> Scan:
 
 
 def _scan(gecatsim: ModuleType, fdk: ModuleType, phantom: Phantom, seed: int) -> Scan:
-    np.random.seed(seed)  # CatSim draws its noise from the global generator.
+    np.random.seed(seed)  # CatSim draws electronic noise from NumPy's global generator ...
+    gecatsim.pyfiles.randpf.clib.setall(seed, seed + 1)  # ... and quantum noise from its own.
     _write_phantom(phantom)
     simulation: Any = gecatsim.CatSim()
     simulation.resultsName = "scan"

@@ -6,8 +6,6 @@ of radius r falls to 1 - exp(-r^2 / (2 s^2)) of it.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from benchmarks.accuracy.phantom import CELLS, LENGTH_MM, STEP_MM
@@ -33,14 +31,12 @@ def table() -> list[str]:
 
 def plate_hu(thickness_mm: float) -> float:
     """Peak of a plate."""
-    sigma = FWHM_MM / math.sqrt(8 * math.log(2))
-    return SOFT_HU + (BONE_HU - SOFT_HU) * math.erf(thickness_mm / (2 * math.sqrt(2) * sigma))
+    return SOFT_HU + (BONE_HU - SOFT_HU) * ct.plate_peak(thickness_mm, FWHM_MM)
 
 
 def canal_hu(diameter_mm: float) -> float:
     """Lowest value on the axis of a canal."""
-    sigma = FWHM_MM / math.sqrt(8 * math.log(2))
-    return SOFT_HU + (BONE_HU - SOFT_HU) * math.exp(-((0.5 * diameter_mm) ** 2) / (2 * sigma**2))
+    return SOFT_HU + (BONE_HU - SOFT_HU) * ct.canal_axis(diameter_mm, FWHM_MM)
 
 
 def _plate(thickness_mm: float) -> np.typing.NDArray[np.float32]:

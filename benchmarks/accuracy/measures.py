@@ -274,6 +274,24 @@ def _central_run(inside: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(cost[rows, seed] < 10_000, length, 0.0)
 
 
+FAR_LIMIT, THICKNESS_LIMITS, CLOSED_LIMIT = 0.01, (0.8, 1.5), 0.1
+
+
+def failed_gates(figures: dict[str, float]) -> list[str]:
+    """Why a method's H doesn't count: it makes bone far from any, plates too thick or thin, or closes true holes.
+
+    A figure without a case fails nothing. Holes count from 1 mm on.
+    """
+    low, high = THICKNESS_LIMITS
+    failed = {
+        "far": figures["far_false_bone"] > FAR_LIMIT,
+        "thick": figures["thickness_ratio"] > high,
+        "thin": figures["thickness_ratio"] < low,
+        "closed": figures["wide_holes_closed"] > CLOSED_LIMIT,
+    }
+    return [name for name, fails in failed.items() if fails]
+
+
 def rates(counts: Counts) -> dict[str, float]:
     """The figures of a table row; a rate without any case is not a number."""
     continuity = _ratio(counts.rays_hit, counts.rays)
@@ -282,7 +300,7 @@ def rates(counts: Counts) -> dict[str, float]:
     return {
         "continuity": continuity,
         "patency": patency,
-        "h": 2 * continuity * patency / both if both > 0 else 0.0,
+        "h": 0.0 if both == 0 else 2 * continuity * patency / both,
         "thin_recall": _ratio(counts.thin_found, counts.thin_points),
         "gap_recall": _ratio(counts.gap_free, counts.gap_points),
         "nsd_250um": _ratio(counts.within_250um, counts.surface_cells),

@@ -108,9 +108,9 @@ class Scan:
         return Volume(hu=hu, stack=stack, instances=(), frames=())
 
 
-def acquire(scene_hu: FloatArray, protocol: Protocol, seed: int) -> Scan:
+def acquire(scene_hu: FloatArray, protocol: Protocol, seed: int | tuple[int, ...]) -> Scan:
     """Scan a test object at a random phase."""
-    random = np.random.default_rng((seed, 77))
+    random = np.random.default_rng((*((seed,) if isinstance(seed, int) else seed), 77))
     phase = (random.uniform(), random.uniform(), random.uniform())
     acquisition = ct.Acquisition(
         fwhm_mm=protocol.fwhm_mm,

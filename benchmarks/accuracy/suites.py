@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 
@@ -17,7 +18,7 @@ PIXELS_MM = ((0.3, 0.3), (0.4, 0.6), (0.5, 1.25), (0.5, 2.5))
 FWHM_MM = (0.45, 0.7, 1.0)
 NOISE_HU = (10.0, 40.0, 120.0, 250.0)
 ANY = Protocol(name="any", label="0.3-0.5 mm, slices of 0.3-2.5 mm, FWHM 0.45-1.0 mm, noise 10-250 HU")
-"""Stands for a random one of the settings of the chart."""
+"""Stands for one of the settings of the chart, another for each object."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,11 @@ class Case:
             if self.suite == CATSIM:
                 yield named.title, catsim.scan(phantom, self.seed)
             else:
-                protocol = random_protocol(self.seed) if named is ANY else named
-                yield named.title, acquire(phantom.hu, protocol, 10 * self.seed + index)
+                protocol = (
+                    mixed_protocol(2 * self.seed + sorted(chart.KINDS).index(self.kind)) if named == ANY else named
+                )
+                own = crc32(f"{self.suite} {self.kind}".encode())
+                yield named.title, acquire(phantom.hu, protocol, (self.seed, index, own))
 
 
 CHART, COMPOSITE, ANATOMY = "S1 chart", "S2 composite", "S3 anatomy"
@@ -57,17 +61,16 @@ SOLID = 0.3
 WALLS_MM = (0.3, 1.0)
 
 
-def random_protocol(seed: int) -> Protocol:
-    """One of the chart's 48 settings."""
-    random = np.random.default_rng((seed, 48))
-    pixel_mm, slice_mm = PIXELS_MM[int(random.integers(len(PIXELS_MM)))]
+def mixed_protocol(number: int) -> Protocol:
+    """One of the chart's 48 settings; of 16 in a row, no two share voxels and noise, and every level comes up."""
+    pixel_mm, slice_mm = PIXELS_MM[number % 4]
     return Protocol(
         name=ANY.name,
         label=ANY.label,
         pixel_mm=pixel_mm,
         slice_mm=slice_mm,
-        fwhm_mm=float(random.choice(FWHM_MM)),
-        noise_hu=float(random.choice(NOISE_HU)),
+        fwhm_mm=FWHM_MM[number % 3],
+        noise_hu=NOISE_HU[(number // 4 + number) % 4],
     )
 
 

@@ -23,6 +23,7 @@ class Score:
 
     suite: str
     protocol: str
+    kind: str
     method: str
     counts: Counts
     seconds: float
@@ -37,6 +38,8 @@ class Row:
     high: Figures
     by_thickness: dict[float, float] = field(default_factory=dict)
     by_calibre: dict[float, float] = field(default_factory=dict)
+    h_drawn: tuple[float, ...] = ()
+    """H in each resample: the same objects are drawn for every method."""
 
 
 Rows = dict[str, dict[str, dict[str, Row]]]
@@ -58,31 +61,48 @@ def rows(scores: Iterable[Score]) -> Rows:
 
 
 def _row(scores: list[Score]) -> Row:
-    counts = [score.counts for score in scores]
-    whole = reduce(add, counts)
-    low, high = _intervals(counts)
+    whole = reduce(add, [score.counts for score in scores])
+    drawn = _resampled(scores)
+    low, high = (_quantiles(drawn, share) for share in INTERVAL)
     return Row(
         figures={**rates(whole), "seconds": sum(score.seconds for score in scores) / len(scores)},
         low=low,
         high=high,
         by_thickness=_curve(PLATE_BINS_MM, whole.by_thickness),
         by_calibre=_curve(CANAL_BINS_MM, whole.by_calibre),
+        h_drawn=tuple(figures["h"] for figures in drawn),
     )
 
 
-def _intervals(counts: list[Counts]) -> tuple[Figures, Figures]:
-    """Percentile bootstrap over test objects (Efron, 1979): rays and canals of one object are not independent."""
+def lead(row: Row, other: Row) -> tuple[float, float, float]:
+    """How much higher one method's H is than another's, and the bounds of the paired 95 % interval."""
+    difference = np.array(row.h_drawn) - np.array(other.h_drawn)
+    low, high = (float(np.nanquantile(difference, share)) for share in INTERVAL)
+    return row.figures["h"] - other.figures["h"], low, high
+
+
+def _resampled(scores: list[Score]) -> list[Figures]:
+    """Figures of resamples: test objects drawn with replacement within each kind (stratified bootstrap; Efron, 1979).
+
+    Rays and canals of one object are not independent of each other, objects are.
+    """
     random = np.random.default_rng(0)
-    table = np.array([[getattr(one, name) for name in _SUMS] for one in counts], dtype=np.float64)
-    drawn = table[random.integers(len(counts), size=(RESAMPLES, len(counts)))].sum(axis=1)
-    figures = [rates(Counts(**dict(zip(_SUMS, line, strict=True)))) for line in drawn]
-    bounds: list[Figures] = [{}, {}]
-    for name in figures[0]:
-        values = np.array([one[name] for one in figures])
+    kinds = sorted({score.kind for score in scores})
+    sums = np.zeros((RESAMPLES, len(_SUMS)))
+    for kind in kinds:
+        own = [score.counts for score in scores if score.kind == kind]
+        table = np.array([[getattr(one, name) for name in _SUMS] for one in own], dtype=np.float64)
+        sums += table[random.integers(len(own), size=(RESAMPLES, len(own)))].sum(axis=1)
+    return [rates(Counts(**dict(zip(_SUMS, line, strict=True)))) for line in sums]
+
+
+def _quantiles(drawn: list[Figures], share: float) -> Figures:
+    bounds = {}
+    for name in drawn[0]:
+        values = np.array([figures[name] for figures in drawn])
         known = values[~np.isnan(values)]
-        for bound, share in zip(bounds, INTERVAL, strict=True):
-            bound[name] = float(np.quantile(known, share)) if known.size else float("nan")
-    return bounds[0], bounds[1]
+        bounds[name] = float(np.quantile(known, share)) if known.size else float("nan")
+    return bounds
 
 
 _SUMS = tuple(name for name in Counts.__dataclass_fields__ if not name.startswith("by_"))

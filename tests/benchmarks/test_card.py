@@ -19,7 +19,7 @@ def run() -> Run:
         Counts(rays=10, rays_hit=8, canals=4, canals_open=3),
     ]
     scores = [
-        Score(suite=CHART, protocol="thin: as it is", method=method, counts=one, seconds=0.5)
+        Score(suite=CHART, protocol="thin: as it is", kind="plates", method=method, counts=one, seconds=0.5)
         for method in ("sbnode", "fixed 150 HU")
         for one in counts
     ]
@@ -43,7 +43,7 @@ def test_the_card_keeps_its_text_and_takes_the_table(tmp_path: Path) -> None:
     assert text.rstrip().endswith("after")
     assert "old" not in text
     assert text.count("**sbnode** | 0.818 (0.77-0.86) | 0.900 (0.80-1.00) | 0.750 (0.75-0.75)") == 1
-    assert "fixed 150 HU |" not in text
+    assert "| fixed 150 HU | 0.818 (" not in text
 
 
 def test_a_card_without_marks_is_refused(tmp_path: Path) -> None:
