@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from sbnode.config import Config
 from sbnode.errors import NoSkullBase
 from sbnode.inference import quality
-from sbnode.inference.bone import Bone, Finding
+from sbnode.inference.anatomy import named_bones
+from sbnode.inference.bone import Bone, Finding, NamedBone
 from sbnode.inference.geometry import Grid
 from sbnode.inference.model import OccupancyModel
 from sbnode.inference.quality import Quality
@@ -37,7 +38,7 @@ from sbnode.series import Series
 
 __all__ = ["PIPELINE_VERSION", "RESULT_FILES", "Models", "Outcome", "Progress", "job_key", "run"]
 
-PIPELINE_VERSION = "2"
+PIPELINE_VERSION = "3"
 """Raised when the same series, model and parameters would give another result: then a new job is made."""
 RESULT_FILES = ("seg.dcm", "stl.dcm", "surface.stl", "preview.png", "result.json")
 REGION_MARGIN_MM = 6.0
@@ -160,7 +161,8 @@ def run(
     key = job_key(choice.chosen, models, config)
     with clock.stage("read") as tell:
         volume = read_volume(choice.chosen, config.selection, tell)
-    bone = _find_bone(volume, models, config, clock)
+    region = _find_region(volume, models, config, clock)
+    bone = _find_bone(volume, region, models, config, clock)
     with clock.stage("quality"):
         measured = quality.measure(volume)
         flags = quality.flags(measured, volume, bone, whole=config.region == "all_bone")
@@ -176,27 +178,32 @@ def run(
     if with_fine:
         with clock.stage("fine"):
             fine.write_nrrd(bone, folder / "bone.seg.nrrd", config.region)
-    report = _report(choice, volume, bone, measured, flags, models, config, clock.seconds, key)
+    bones = () if region is None else named_bones(bone, region)
+    report = _report(choice, volume, bone, bones, measured, flags, models, config, clock.seconds, key)
     (folder / "result.json").write_text(report.to_json(), encoding="utf-8")
     return Outcome(folder=folder, report=report)
 
 
-def _find_bone(volume: Volume, models: Models, config: Config, clock: _Clock) -> Bone:
-    spacing_mm = models.occupancy.description.input.spacing_mm
-    region: RegionMap | None = None
-    inside: NDArray[np.float32] | None = None
+def _find_region(volume: Volume, models: Models, config: Config, clock: _Clock) -> RegionMap | None:
+    """Where the skull base is; None where all bone is wanted."""
     with clock.stage("region"):
-        if config.region == "skull_base":
-            region = models.region.locate(volume)
-            if not region.found:
-                raise NoSkullBase(f"the scan shows no skull base (confidence {region.confidence:.2f})")
-            points_mm = region.grid.to_patient(np.argwhere(region.inside > 0.5).astype(np.float64))
-        else:
-            points_mm = _bone_points(volume)
-        box = Grid.around(points_mm, volume.stack, spacing_mm=spacing_mm, margin_mm=REGION_MARGIN_MM)
-        if region is not None:
-            inside = region.sample(box)
+        if config.region == "all_bone":
+            return None
+        region = models.region.locate(volume)
+        if not region.found:
+            raise NoSkullBase(f"the scan shows no skull base (confidence {region.confidence:.2f})")
+        return region
+
+
+def _find_bone(volume: Volume, region: RegionMap | None, models: Models, config: Config, clock: _Clock) -> Bone:
+    spacing_mm = models.occupancy.description.input.spacing_mm
     with clock.stage("inference") as tell:
+        if region is None:
+            points_mm = _bone_points(volume)
+        else:
+            points_mm = region.grid.to_patient(np.argwhere(region.inside > 0.5).astype(np.float64))
+        box = Grid.around(points_mm, volume.stack, spacing_mm=spacing_mm, margin_mm=REGION_MARGIN_MM)
+        inside = None if region is None else region.sample(box)
         wanted = None if inside is None else inside > WANTED
         occupancy = models.occupancy.predict(volume, box, wanted, tell)
     with clock.stage("threshold"):
@@ -238,6 +245,7 @@ def _report(
     choice: Choice,
     volume: Volume,
     bone: Bone,
+    bones: tuple[NamedBone, ...],
     measured: Quality,
     flags: tuple[Finding, ...],
     models: Models,
@@ -257,6 +265,7 @@ def _report(
         flags=flags,
         model=models.identity,
         provider=models.occupancy.provider,
+        bones=bones,
         volume_ml=bone.volume_ml,
         inferred_share=bone.inferred_share,
         seconds=dict(seconds),

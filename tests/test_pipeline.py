@@ -15,7 +15,7 @@ from sbnode.config import Config, Selection, Threshold
 from sbnode.errors import NoSkullBase, NoUsableSeries
 from sbnode.inference.geometry import Grid
 from sbnode.inference.model import ModelDescription, OccupancyModel
-from sbnode.inference.region import RegionMap
+from sbnode.inference.region import BONES, RegionMap
 from sbnode.inference.volume import Volume
 from sbnode.pipeline import RESULT_FILES, Models, job_key, run
 from sbnode.series import Series, read_instance
@@ -37,7 +37,13 @@ class Region:
         grid = Grid(origin_mm=np.full(3, -15.0), axes=np.eye(3)[::-1], spacing_mm=3.0, shape=(11, 11, 11))
         inside = np.zeros(grid.shape, np.float32)
         inside[:, :, 5:] = 1
-        return RegionMap(grid=grid, inside=inside, bone_ml=1.0, confidence=0.9, found=self.found)
+        bones = np.zeros((len(BONES), *grid.shape), np.float32)
+        bones[BONES.index("temporal")] = 0.9
+        left_mm = grid.to_patient(np.moveaxis(np.indices(grid.shape).astype(float), 0, -1))[..., 0]
+        place = np.broadcast_to(left_mm.astype(np.float32), (3, *grid.shape))
+        return RegionMap(
+            grid=grid, inside=inside, bones=bones, place_mm=place, bone_ml=1.0, confidence=0.9, found=self.found
+        )
 
 
 @pytest.fixture
@@ -90,6 +96,9 @@ def test_the_region_is_half_of_all_bone(study: list[Series], models: Models, tmp
     assert volumes_ml[1] == pytest.approx(16 * 15.6**2 / 1000, rel=0.1)
     # The block reaches from -7.8 to 7.8 mm, the region begins at -1.5 mm.
     assert volumes_ml[0] / volumes_ml[1] == pytest.approx(9.3 / 15.6, abs=0.03)
+    # One piece across the middle: the side of a paired bone is left open.
+    assert [(bone["name"], bone["side"]) for bone in half["bones"]] == [("temporal bone", "")]  # type: ignore[attr-defined]
+    assert whole["bones"] == []
 
 
 def test_the_same_run_makes_the_same_bytes(study: list[Series], models: Models, tmp_path: Path) -> None:

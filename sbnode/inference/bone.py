@@ -1,15 +1,16 @@
-"""What the node found: the bone on the fine grid, and what was odd about the series."""
+"""What the node found: the bone on the fine grid, its named parts, and what was odd about the series."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sbnode.inference.geometry import Grid
 
-__all__ = ["Bone", "Finding"]
+__all__ = ["Bone", "Finding", "NamedBone", "Side"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,20 @@ class Finding:
 
     code: str
     message: str
+
+
+Side = Literal["left", "right", ""]
+"""The patient's side; empty where a structure is unpaired."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedBone:
+    """A bone of the skull base: the part of it in the region, its volume in mL, and how sure its name is, 0..1."""
+
+    name: str
+    side: Side
+    volume_ml: float
+    probability: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ BONE_HU = (150.0, 850.0)
 """First channel: HU clipped to this window, 0..1, averaged over the cell."""
 BODY_HU = (-1000.0, 0.0)
 """Second channel: likewise."""
+BONES = ("frontal", "parietal", "occipital", "temporal", "sphenoid", "ethmoid", "other")
+"""Bones that the network tells apart; "other" is the face, the mandible and the neck."""
+OUTPUT_CHANNELS = {"skull_base": 1, "bones": len(BONES), "place": 3}
 MULTIPLE_OF = 16
 """The network halves its grid four times."""
 BONE_CELL = 0.08
@@ -67,11 +71,15 @@ class RegionMap:
     ``grid`` has the axes (up, back, left). ``inside`` is float32, shape ``grid.shape``: how much the bone near the cell
     belongs to the skull base, 0..1, from one half on it does; 0 further than ``REACH_CELLS`` from such bone.
     ``bone_ml`` is the amount of skull-base bone, ``confidence`` the mean probability over it, 0..1, and ``found``
-    whether there is a skull base at all.
+    whether there is a skull base at all. ``bones`` is float32, shape (len(BONES), *grid.shape): how likely the bone
+    near the cell is each of ``BONES``. ``place_mm`` is float32, shape (3, *grid.shape): where the cell would lie in the
+    head of the atlas, mm to the left, back and up from its middle; the patient's left is positive.
     """
 
     grid: Grid
     inside: Field
+    bones: Field
+    place_mm: Field
     bone_ml: float
     confidence: float
     found: bool
@@ -119,16 +127,26 @@ class RegionModel:
             raise ModelError(
                 f"{folder}: the region network is made for cells of {description.input.spacing_mm} mm, not {CELL_MM}"
             )
-        return cls(description, open_session(folder / "model.onnx", execution))
+        session = open_session(folder / "model.onnx", execution)
+        channels = {output.name: output.shape[1] for output in session.get_outputs()}
+        if channels != OUTPUT_CHANNELS:
+            raise ModelError(
+                f"{folder / 'model.onnx'}: outputs {channels} are not those of the contract: {OUTPUT_CHANNELS}. "
+                "Put a region model of version 2 there"
+            )
+        return cls(description, session)
 
     def locate(self, volume: Volume) -> RegionMap:
         """Find the skull base in ``volume``."""
         grid, channels = coarse_channels(volume.hu, volume.stack)
         grid, channels = _crop_to_bone(grid, channels)
         padding = [(0, 0)] + [(0, -size % MULTIPLE_OF) for size in grid.shape]
-        (answer,) = self.session.run(None, {self.description.input.name: np.pad(channels, padding)[None]})
-        inside = np.asarray(answer)[0, 0, : grid.shape[0], : grid.shape[1], : grid.shape[2]]
-        return _judged(grid, np.ascontiguousarray(inside, np.float32), channels[0])
+        answers = self.session.run(
+            list(OUTPUT_CHANNELS), {self.description.input.name: np.pad(channels, padding)[None]}
+        )
+        cut = (slice(None), *(slice(size) for size in grid.shape))
+        inside, bones, place = (np.ascontiguousarray(answer[0][cut], np.float32) for answer in answers)
+        return _judged(grid, Answer(inside[0], bones, place), channels[0])
 
 
 def coarse_channels(hu: NDArray[np.int16], stack: SliceStack) -> tuple[Grid, Field]:
@@ -221,13 +239,21 @@ def _crop_to_bone(grid: Grid, channels: Field) -> tuple[Grid, Field]:
     return Grid(origin_mm=origin, axes=grid.axes, spacing_mm=CELL_MM, shape=shape), part
 
 
-def _judged(grid: Grid, inside: Field, bone: Field) -> RegionMap:
+class Answer(NamedTuple):
+    """What the network says, as `RegionMap` has it; ``inside`` as it comes."""
+
+    inside: Field
+    bones: Field
+    place_mm: Field
+
+
+def _judged(grid: Grid, answer: Answer, bone: Field) -> RegionMap:
     """Drop stray parts of the region and decide whether what is left is a skull base.
 
     That is decided on the bone of which the network is sure; the region then grows from it into the bone of even
     probability.
     """
-    touching = np.ones((3, 3, 3), bool)
+    touching, inside = np.ones((3, 3, 3), bool), answer.inside
     core = (inside > 0.5) & (bone > THIN_CELL)
     parts, count = ndimage.label(core, touching)
     amounts = np.bincount(parts.ravel(), weights=(bone * core).ravel(), minlength=count + 1)
@@ -244,7 +270,15 @@ def _judged(grid: Grid, inside: Field, bone: Field) -> RegionMap:
     region = ndimage.binary_dilation(bone_of_it, touching, iterations=REACH_CELLS)
     inside = closed ** np.float32(math.log(0.5) / math.log(EVEN_PROBABILITY))
     inside = np.where(region, inside, np.float32(0))
-    return RegionMap(grid=grid, inside=inside, bone_ml=bone_ml, confidence=confidence, found=found)
+    return RegionMap(
+        grid=grid,
+        inside=inside,
+        bones=answer.bones,
+        place_mm=answer.place_mm,
+        bone_ml=bone_ml,
+        confidence=confidence,
+        found=found,
+    )
 
 
 def _closed(inside: Field) -> Field:

@@ -26,9 +26,16 @@ SMOOTH_MM = 0.7
 """Standard deviation of the Gaussian that smooths both."""
 SHEET_FLOOR = 0.3
 """Evidence of a sheet under this counts as none: near any surface the model is a little unsure."""
-RIDGE_EVIDENCE = 0.5
+CANAL_CORE = 0.2
+"""Evidence of a canal counts only near its core, cells with more of it than this: elsewhere the model is a little unsure,
+and every surface would wear off ..."""
+CANAL_CORE_CELLS = 20
+"""... a core has at least so many cells, which touch each other: fewer are noise ..."""
+CANAL_REACH_CELLS = 2
+"""... and near is no further than this along each axis."""
+RIDGE_EVIDENCE = 0.4
 """On the ridge of the evidence of a sheet, where there is more than this, a plate is kept whole ..."""
-RIDGE_CURVATURE = 0.25
+RIDGE_CURVATURE = 0.1
 """... if the evidence falls to both sides by as much, taken together ..."""
 RIDGE_LEVEL = 0.2
 """... by raising the level to this: enough to join the plate, not enough to thicken it; but never ..."""
@@ -50,10 +57,10 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     ``k = clip((hi + lo) / 2, lowest, highest)`` where the local range ``hi - lo`` exceeds ``contrast``, else one half,
     where ``hi`` and ``lo`` are the smoothed maximum and minimum of the occupancy nearby. A connected component stays
     only if its occupancy somewhere exceeds ``seed`` (hysteresis). Bone whose occupancy doesn't exceed one half is
-    there only because the threshold was lowered: it is marked as inferred. Evidence of a canal raises k by up to
-    ``lumen_shift``, except where there is evidence of a thin sheet, which lowers it by up to ``sheet_shift``. Along the
-    ridge of that evidence, the middle of the plate, cells whose occupancy exceeds ``lowest`` are bone in any case
-    unless a canal is beside them.
+    there only because the threshold was lowered: it is marked as inferred. Near the core of a canal the evidence of it
+    raises k by up to ``lumen_shift``, except where there is evidence of a thin sheet, which lowers k by up to
+    ``sheet_shift``. Along the ridge of the evidence of a sheet, the middle of the plate, cells whose occupancy exceeds
+    ``lowest`` are bone in any case unless a canal is beside them.
 
     Returns:
         Bone whose level is occupancy minus k.
@@ -61,6 +68,7 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     shape = occupancy.grid.shape
     level = np.empty(shape, np.float32)
     spacing_mm = occupancy.grid.spacing_mm
+    core = _canal_cores(occupancy.lumen)
     margin = round(REACH_MM / spacing_mm) + int(np.ceil(4 * SMOOTH_MM / spacing_mm))
 
     def cut(start: int) -> None:
@@ -73,7 +81,8 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
             return
         k = _threshold(bone, spacing_mm, settings)[inner]
         thin = _evidence(occupancy.sheet[start:stop])
-        k += settings.lumen_shift * occupancy.lumen[start:stop] * (1 - thin)
+        near = ndimage.maximum_filter(core[low:high], 2 * CANAL_REACH_CELLS + 1)[inner]
+        k += settings.lumen_shift * np.where(near, occupancy.lumen[start:stop], np.float32(0)) * (1 - thin)
         k -= settings.sheet_shift * thin
         level[start:stop] = bone[inner] - np.clip(k, settings.lowest, settings.highest)
         sheet = occupancy.sheet[low:high].astype(np.float32)
@@ -99,6 +108,14 @@ def _evidence(sheet: NDArray[np.float16]) -> Array:
     """Evidence of a sheet, 0..1 above its floor."""
     evidence: Array = np.clip((sheet.astype(np.float32) - SHEET_FLOOR) / (1 - SHEET_FLOOR), 0, 1)
     return evidence
+
+
+def _canal_cores(lumen: NDArray[np.float16]) -> NDArray[np.bool_]:
+    """Return the cells with clear evidence of a canal that hang together in a piece of some size."""
+    labels, count = ndimage.label(lumen > np.float16(CANAL_CORE), np.ones((3, 3, 3)))
+    large = np.bincount(labels.ravel(), minlength=count + 1) >= CANAL_CORE_CELLS
+    large[0] = False
+    return np.asarray(large[labels])
 
 
 def _on_ridge(evidence: Array) -> NDArray[np.bool_]:

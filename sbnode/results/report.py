@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from sbnode import __version__
 from sbnode.config import Region
-from sbnode.inference.bone import Finding
+from sbnode.inference.bone import Finding, NamedBone
 from sbnode.inference.quality import Quality
 from sbnode.results.identity import ModelIdentity
 
@@ -42,6 +42,8 @@ class Report:
     """What to look at before the result is used."""
     model: ModelIdentity
     provider: str
+    bones: tuple[NamedBone, ...]
+    """The bones that the region map is sure of, with the patient's side."""
     volume_ml: float
     inferred_share: float
     seconds: dict[str, float]

@@ -12,7 +12,7 @@ from sbnode.config import Config, Execution, Selection
 from sbnode.errors import ModelError
 from sbnode.inference import region
 from sbnode.inference.geometry import Grid, SliceStack
-from sbnode.inference.region import RegionMap, RegionModel, coarse_channels
+from sbnode.inference.region import BONES, RegionMap, RegionModel, coarse_channels
 from sbnode.inference.volume import Volume, read_volume
 from sbnode.series import Series, read_instance
 from simulator.anatomy import CANALS, PLATES
@@ -77,7 +77,15 @@ def test_cells_beyond_the_scan_are_empty() -> None:
 def test_a_map_is_sampled_between_its_cells_on_a_rotated_grid() -> None:
     coarse = Grid(origin_mm=np.array([-30.0, -30.0, -30.0]), axes=PATIENT_AXES, spacing_mm=3.0, shape=(21, 21, 21))
     up = coarse.to_patient(_indices(coarse.shape))[..., 2]
-    found = RegionMap(grid=coarse, inside=((up + 30) / 60).astype(np.float32), bone_ml=1.0, confidence=1.0, found=True)
+    found = RegionMap(
+        grid=coarse,
+        inside=((up + 30) / 60).astype(np.float32),
+        bones=np.zeros((len(BONES), *coarse.shape), np.float32),
+        place_mm=np.zeros((3, *coarse.shape), np.float32),
+        bone_ml=1.0,
+        confidence=1.0,
+        found=True,
+    )
     angle = np.radians(20)
     axes = np.array([[0, -np.sin(angle), np.cos(angle)], [0, np.cos(angle), np.sin(angle)], [1, 0, 0]])
     fine = Grid(origin_mm=np.array([-5.0, -5.0, -5.0]), axes=axes, spacing_mm=0.7, shape=(40, 9, 8))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from sbnode.inference.bone import Finding
+from sbnode.inference.bone import Finding, NamedBone
 from sbnode.inference.quality import Quality
 from sbnode.results.report import LeftOut, Report
 from tests.results.phantom import derivation
@@ -21,6 +21,7 @@ def test_the_report_is_json_with_everything_in_it() -> None:
         flags=(),
         model=derivation().model,
         provider="CPUExecutionProvider",
+        bones=(NamedBone("temporal bone", "left", 12.3, 0.9),),
         volume_ml=123.456,
         inferred_share=0.01234567,
         seconds={"read": 1.23456},
@@ -32,6 +33,7 @@ def test_the_report_is_json_with_everything_in_it() -> None:
     assert content["findings"] == [{"code": "tilt", "message": "18.5 degrees"}]
     assert content["model"]["sha256"] == "ab" * 32
     assert content["quality"] == {"fwhm_mm": 0.71, "slice_mm": 0.6, "noise_hu": None, "thinnest_plate_mm": 0.2}
+    assert content["bones"] == [{"name": "temporal bone", "side": "left", "volume_ml": 12.3, "probability": 0.9}]
     assert content["volume_ml"] == 123.46
     assert content["inferred_share"] == 0.0123
     assert content["seconds"] == {"read": 1.235}

@@ -10,20 +10,21 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from sbnode.inference.region import BODY_HU, BONE_HU, CELL_MM, MULTIPLE_OF
+from sbnode.inference.region import BODY_HU, BONE_HU, BONES, CELL_MM, MULTIPLE_OF, OUTPUT_CHANNELS
 from training.region.network import RegionNet
 
 __all__ = ["export_model"]
 
 
-class _Probability(nn.Module):
+class _Deployed(nn.Module):
     def __init__(self, network: RegionNet) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, channels: Tensor) -> Tensor:
-        """Return probabilities."""
-        return torch.sigmoid(self.network(channels))
+    def forward(self, channels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return probabilities and places."""
+        answer = self.network(channels)
+        return torch.sigmoid(answer.base), torch.softmax(answer.bones, dim=1), answer.place
 
 
 def export_model(checkpoint: Path, folder: Path, version: str) -> None:
@@ -34,16 +35,20 @@ def export_model(checkpoint: Path, folder: Path, version: str) -> None:
     target = folder / "model.onnx"
     axes = {2: "depth", 3: "height", 4: "width"}
     torch.onnx.export(
-        _Probability(network).eval(),
+        _Deployed(network).eval(),
         (torch.zeros(1, 2, 32, 48, 64),),
         str(target),
         opset_version=17,
         input_names=["channels"],
-        output_names=["skull_base"],
-        dynamic_axes={"channels": axes, "skull_base": axes},
+        output_names=list(OUTPUT_CHANNELS),
+        dynamic_axes=dict.fromkeys(("channels", *OUTPUT_CHANNELS), axes),
         dynamo=False,
     )
-    onnx.checker.check_model(onnx.load(str(target)))
+    exported = onnx.load(str(target))
+    for output in exported.graph.output:  # Tracing loses the number of channels.
+        output.type.tensor_type.shape.dim[1].dim_value = OUTPUT_CHANNELS[output.name]
+    onnx.checker.check_model(exported)
+    onnx.save(exported, str(target))
     description = {
         "name": "sbnode-region",
         "version": version,
@@ -55,7 +60,11 @@ def export_model(checkpoint: Path, folder: Path, version: str) -> None:
             "axes": ["up", "back", "left"],
             "windows_hu": {"bone": list(BONE_HU), "body": list(BODY_HU)},
         },
-        "output": {"name": "skull_base", "meaning": "probability that bone near the cell is skull base, 0..1"},
+        "outputs": {
+            "skull_base": "probability that bone near the cell is skull base, 0..1",
+            "bones": f"probability of each of {', '.join(BONES)}, 0..1",
+            "place": "where in the atlas the cell lies: left, back, up in mm from the middle of its head",
+        },
         "grid": {"whole_scan": True, "multiple_of": MULTIPLE_OF},
     }
     (folder / "model.yaml").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")

@@ -23,6 +23,8 @@ WARM_UP_STEPS = 50
 CROPS_CELLS = (48, 64, 64)
 """Samples are often cut to this size (up, back, left): less to compute, and scans are often cut."""
 CROPPED_SHARE = 0.75
+NAMES_WEIGHT, PLACE_WEIGHT = 0.3, 0.25
+FIRST_SAMPLES, DRAWS_PER_SAMPLE = 200, 4
 HELD_OUT = 12
 """The first samples of the bank are never learned from."""
 
@@ -49,27 +51,28 @@ def train(cache: Path, steps: int, seed: int) -> None:
             torch.save(state, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").rename(checkpoint)
             spent = time.perf_counter() - began
-            print(
-                f"{step + 1} loss {np.mean(losses[-50:]):.4f} held-out {_held_out(network, cache):.4f} {spent:.0f} s",
-                flush=True,
-            )
+            wrong = _held_out(network, cache, seed)
+            print(f"{step + 1} loss {np.mean(losses[-50:]):.4f} held-out {wrong:.4f} {spent:.0f} s", flush=True)
 
 
 def _rate(step: int, steps: int) -> float:
     return PEAK_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
 
 
-def _pick(cache: Path, seed: int, step: int) -> Sample:
-    paths = bank.stored(cache / "samples")[HELD_OUT:]
-    return bank.read_sample(paths[int(np.random.default_rng((seed, step)).integers(len(paths)))])
+def _pick(cache: Path, seed: int, draw: int) -> Sample:
+    """A sample of those that the bank holds by now; it grows with training, and training waits for it."""
+    count = FIRST_SAMPLES + draw // DRAWS_PER_SAMPLE
+    number = HELD_OUT + int(np.random.default_rng((seed, draw)).integers(count))
+    return bank.wait_for(cache / "samples", seed + number)
 
 
 def _varied(sample: Sample, seed: int) -> Sample:
     """The sample mirrored, cut shorter, in other contrast and with more noise."""
     random = np.random.default_rng(seed)
-    parts = [sample.channels, sample.target[None], sample.weight[None]]
+    parts = [sample.channels, sample.target[None], sample.weight[None], sample.bones[None], sample.place]
     if random.uniform() < 0.5:
         parts = [part.flip(-1) for part in parts]
+        parts[-1] = parts[-1] * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
     for axis, longest in enumerate(CROPS_CELLS, start=1):
         size = parts[0].shape[axis]
         if size > longest and random.uniform() < CROPPED_SHARE:
@@ -78,15 +81,19 @@ def _varied(sample: Sample, seed: int) -> Sample:
     channels = parts[0].clone()
     channels[0] = (channels[0] * random.uniform(0.7, 1.3)) ** random.uniform(0.8, 1.25)
     channels += torch.randn(channels.shape) * random.uniform(0, 0.03)
-    return Sample(channels.clamp(0, 1), parts[1][0], parts[2][0])
+    return Sample(channels.clamp(0, 1), parts[1][0], parts[2][0], parts[3][0], parts[4])
 
 
 def _learn(network: RegionNet, optimiser: torch.optim.Optimizer, samples: list[Sample]) -> float:
     """One step on samples that are padded to one size."""
     network.train()
     size = np.max([sample.target.shape for sample in samples], axis=0)
-    logits = network(torch.stack([_padded(sample.channels, size) for sample in samples]))
-    loss = torch.stack([_loss(one[0], sample, size) for one, sample in zip(logits, samples, strict=True)]).mean()
+    answer = network(torch.stack([_padded(sample.channels, size) for sample in samples]))
+    losses = [
+        _base_loss(answer.base[k, 0], sample, size) + _map_loss(answer.bones[k], answer.place[k], sample)
+        for k, sample in enumerate(samples)
+    ]
+    loss = torch.stack(losses).mean()
     optimiser.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -100,8 +107,8 @@ def _padded(field: Tensor, size: NDArray[np.int64]) -> Tensor:
     return functional.pad(field, (0, gaps[2], 0, gaps[1], 0, gaps[0]))
 
 
-def _loss(logits: Tensor, sample: Sample, size: NDArray[np.int64]) -> Tensor:
-    """Cross-entropy where there is bone, and overlap where there is skull base."""
+def _base_loss(logits: Tensor, sample: Sample, size: NDArray[np.int64]) -> Tensor:
+    """Cross-entropy where there is bone, and overlap where there is skull base, of one sample."""
     target, weight = _padded(sample.target, size), _padded(sample.weight, size)
     point = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     loss = (point * weight).sum() / (weight.sum() + 1000)
@@ -112,14 +119,25 @@ def _loss(logits: Tensor, sample: Sample, size: NDArray[np.int64]) -> Tensor:
     return loss
 
 
-def _held_out(network: RegionNet, cache: Path) -> float:
+def _map_loss(bones: Tensor, place: Tensor, sample: Sample) -> Tensor:
+    """Cross-entropy of the bones' names and mean error of the place, in cm, near the bone of a head."""
+    shape = sample.weight.shape
+    near = (sample.weight > 0.5) & bool(sample.target.any())
+    if not near.any():
+        return bones.new_zeros(())
+    bones, place = (part[:, : shape[0], : shape[1], : shape[2]][:, near] for part in (bones, place))
+    names = functional.cross_entropy(bones.T, sample.bones[near].long())
+    return NAMES_WEIGHT * names + PLACE_WEIGHT * (place - sample.place[:, near]).abs().mean() / 10
+
+
+def _held_out(network: RegionNet, cache: Path, seed: int) -> float:
     """Share of wrong voxels in the band about bone, over the held-out samples."""
     network.eval()
     wrong = total = 0.0
     with torch.no_grad():
-        for path in bank.stored(cache / "samples")[:HELD_OUT]:
-            sample = bank.read_sample(path)
-            guess = network(sample.channels[None])[0, 0] > 0
+        for number in range(HELD_OUT):
+            sample = bank.wait_for(cache / "samples", seed + number)
+            guess = network(sample.channels[None]).base[0, 0] > 0
             band = sample.weight > 0.5
             wrong += float(((guess != (sample.target > 0.5)) & band).sum())
             total += float(band.sum())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from sbnode.inference.region import BONES as REGION_BONES
 from training.region import objects
 from training.region.atlas import AIR, AIRWAY, BONES, BRAIN, MUSCLE, ORBIT, ORIGIN_MM, SHAPE_XYZ, Atlas
 from training.region.channels import FINE_MM, to_channels
@@ -22,6 +23,8 @@ __all__ = ["AtlasTensors", "Sample", "random_sample"]
 
 HEAD_CENTRE_MM = np.array([0.0, -85.0, 1535.0])
 NEGATIVE_SHARE = 0.25
+OTHER = len(REGION_BONES) - 1
+"""What is below the atlas or not told apart."""
 BAND_MM = 9.0
 """The region counts this close to bone; further away nothing depends on it."""
 
@@ -48,6 +51,10 @@ class Sample:
     channels: Tensor
     target: Tensor
     weight: Tensor
+    bones: Tensor
+    """Index into `sbnode.inference.region.BONES` of the nearest bone."""
+    place: Tensor
+    """(3, z, y, x): mm to the left, back and up from the middle of the atlas' head; the patient's left is positive."""
 
 
 def random_sample(atlas: AtlasTensors, seed: int) -> Sample:
@@ -56,46 +63,76 @@ def random_sample(atlas: AtlasTensors, seed: int) -> Sample:
     torch.manual_seed(seed)
     if random.uniform() < NEGATIVE_SHARE:
         hu = objects.negative(random)
-        base = bone = np.zeros(hu.shape, np.float32)
+        nothing = np.zeros(hu.shape, np.float32)
+        head = Head(hu, nothing, nothing, nothing.astype(np.uint8), torch.zeros(3, *hu.shape))
     else:
-        hu, base, bone = _head(atlas, random)
-    hu = hu + objects.table(hu.shape, random)
-    seen = _field_of_view(hu.shape, random)
-    hu = _scan(hu, random)
-    hu = np.where(seen, hu, -1024.0).astype(np.float32)
-    return _finish(hu, base * seen, bone * seen, seen, random)
+        head = _head(atlas, random)
+    shape = head.hu.shape
+    seen = _field_of_view(shape, random)
+    hu = _scan(head.hu + objects.table(shape, random), random)
+    return _finish(np.where(seen, hu, -1024.0).astype(np.float32), head, seen)
 
 
-def _head(atlas: AtlasTensors, random: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
-    points = _deformed_points(random)
+@dataclass(frozen=True)
+class Head:
+    """Fields of a simulated head on fine voxels, (z, y, x)."""
+
+    hu: NDArray[np.float32]
+    base: NDArray[np.float32]
+    bone: NDArray[np.float32]
+    bones: NDArray[np.uint8]
+    place: Tensor
+
+
+def _head(atlas: AtlasTensors, random: np.random.Generator) -> Head:
+    points, place = _deformed_points(random)
     depth = functional.grid_sample(atlas.depth, points, mode="bilinear", padding_mode="border", align_corners=True)[
         0, 0
     ]
     packed = functional.grid_sample(atlas.labels, points, mode="nearest", align_corners=True)[0, 0].to(torch.int64)
     base, tissue, group = packed // 128, packed % 128 // 16, packed % 16
     bone = _bone_fraction(depth, group, random)
-    hu = _soft_hu(tissue, random) * (1 - bone) + _bone_hu(depth, group, random) * bone
+    hu = _soft_hu(_filled(tissue, random), random) * (1 - bone) + _bone_hu(depth, group, random) * bone
     hu = hu.numpy()
     objects.add_vessels(hu, random)
     if random.uniform() < 0.35:
         _add_dental_metal(hu, (group == BONES.index("face") + 1).numpy() & (depth > 0).numpy(), random)
-    return hu, base.numpy().astype(np.float32), bone.numpy()
+    return Head(
+        hu=hu,
+        base=base.numpy().astype(np.float32),
+        bone=bone.numpy(),
+        bones=torch.where(group == 0, OTHER, (group - 1).clamp(max=OTHER)).numpy().astype(np.uint8),
+        place=place,
+    )
 
 
-def _deformed_points(random: np.random.Generator) -> Tensor:
-    """Where in the atlas each fine voxel of the output looks, for grid_sample: (1, z, y, x, 3)."""
+def _filled(tissue: Tensor, random: np.random.Generator) -> Tensor:
+    """Mostly the tissue as it is; sometimes a dry skull, or one in a single medium, as phantoms are."""
+    chance = random.uniform()
+    if chance < 0.06:
+        return torch.full_like(tissue, AIR)
+    if chance < 0.14:
+        return torch.where(tissue == AIR, tissue, MUSCLE)
+    return tissue
+
+
+def _deformed_points(random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Where in the atlas each fine voxel looks, for grid_sample (1, z, y, x, 3), and its `Sample.place`."""
     low, high = _output_box_mm(random)
     shape = tuple(int((h - a) / FINE_MM) // 32 * 32 + 32 for a, h in zip(low, high, strict=True))
     axes = [torch.arange(n, dtype=torch.float32) * FINE_MM + float(a) for n, a in zip(shape, low, strict=True)]
     matrix = torch.from_numpy(_affine(random).astype(np.float32))
     warp = _elastic(shape, random)
     x, y, z = axes[2][None, None, :], axes[1][None, :, None], axes[0][:, None, None]
-    parts = []
+    parts, place = [], []
     for row in range(3):
         where = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z + warp[row]
         voxel = where + float(HEAD_CENTRE_MM[row] - ORIGIN_MM[row])
         parts.append(voxel * (2.0 / (SHAPE_XYZ[row] - 1)) - 1)
-    return torch.stack(parts, dim=-1)[None]
+        place.append(where)
+    if torch.linalg.det(matrix) < 0:  # The atlas is mirrored: its right side is the patient's left.
+        place[0] = -place[0]
+    return torch.stack(parts, dim=-1)[None], torch.stack(place)
 
 
 def _output_box_mm(random: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -139,8 +176,8 @@ def _elastic(shape: tuple[int, ...], random: np.random.Generator) -> Tensor:
     warp = torch.zeros(1, 3, *shape)
     for step_mm, size_mm in (
         (90.0, random.uniform(0, 7)),
-        (40.0, random.uniform(0, 4)),
-        (20.0, random.uniform(0, 1.3)),
+        (40.0, random.uniform(0, 5)),
+        (20.0, random.uniform(0, 2)),
     ):
         knots = [max(2, round(n * FINE_MM / step_mm) + 1) for n in shape]
         field = torch.randn(1, 3, *knots) * size_mm
@@ -173,7 +210,7 @@ def _bone_hu(depth: Tensor, group: Tensor, random: np.random.Generator) -> Tenso
     hu = (compact + (min(spongy, compact) - compact) * inner) * factors[group.clamp(max=16)]
     hu = hu * (1 + 0.15 * _smooth(depth.shape, 12.0))
     cells = _smooth(depth.shape, 5.0) > random.uniform(-0.3, 0.6)
-    pneumatised = (group == BONES.index("temporal") + 1) & (depth > 1.2) & cells
+    pneumatised = (group == BONES.index("temporal") + 1) & (depth > random.uniform(0.6, 2.0)) & cells
     if random.uniform() < 0.8:
         hu[pneumatised] = -900.0 if random.uniform() < 0.8 else 20.0
     return hu
@@ -223,7 +260,12 @@ def _field_of_view(shape: tuple[int, ...], random: np.random.Generator) -> NDArr
     if kind < 0.35:
         radius = random.uniform(60, 130) / FINE_MM
         seen &= (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
-    elif kind < 0.55:
+    elif kind < 0.45:
+        # A small field about one ear, the nose or the sella, as scans of the temporal bone or the sinuses have.
+        centre = centre + random.uniform(-45, 45, 2) / FINE_MM
+        radius = random.uniform(38, 65) / FINE_MM
+        seen &= (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
+    elif kind < 0.62:
         half = random.uniform(55, 120, 2) / FINE_MM
         seen &= (abs(y - centre[0]) < half[0]) & (abs(x - centre[1]) < half[1])
     return seen
@@ -247,22 +289,16 @@ def _scan(hu: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.fl
     return np.asarray(field[0, 0].numpy())
 
 
-def _finish(
-    hu: NDArray[np.float32],
-    base: NDArray[np.float32],
-    bone: NDArray[np.float32],
-    seen: NDArray[np.bool_],
-    random: np.random.Generator,
-) -> Sample:
+def _finish(hu: NDArray[np.float32], head: Head, seen: NDArray[np.bool_]) -> Sample:
     channels = to_channels(torch.from_numpy(hu))
-    halved = [
-        functional.avg_pool3d(torch.from_numpy(part.astype(np.float32))[None], 2)[0] for part in (base, bone, seen)
-    ]
+    fine = (head.base * seen, head.bone * seen, seen.astype(np.float32))
+    halved = [functional.avg_pool3d(torch.from_numpy(part)[None], 2)[0] for part in fine]
     target = (halved[0] > 0.5).float()
     reach = round(BAND_MM / (2 * FINE_MM))
     near = functional.max_pool3d((halved[1] > 0.15).float()[None], 2 * reach + 1, 1, reach)[0]
-    if not bone.any():
+    if not head.bone.any():
         near = functional.max_pool3d((channels[:1] > 0.1).float(), 3, 1, 1)[0]
     weight = (0.03 + near) * (halved[2] > 0.5)
     target = target * near
-    return Sample(channels, target, weight)
+    bones = torch.from_numpy(np.ascontiguousarray(head.bones[::2, ::2, ::2]))
+    return Sample(channels, target, weight, bones, functional.avg_pool3d(head.place, 2))

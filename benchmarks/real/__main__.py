@@ -1,0 +1,110 @@
+"""`python -m benchmarks.real FOLDER --out benchmarks/results`: what the methods make of real heads, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from pathlib import Path
+
+from benchmarks.real.consistency import Mask, agreement, blurred
+from benchmarks.real.frame import AtlasFrame
+from benchmarks.real.methods import Levels, box_of, levels
+from benchmarks.real.pictures import draw
+from benchmarks.real.roof import Roof, roof
+from benchmarks.region import RULES, series_in
+from sbnode.config import Config
+from sbnode.errors import SeriesError
+from sbnode.inference.volume import Volume, read_volume
+from sbnode.pipeline import Models
+
+CREDITS = {
+    "siemens-headneck-contrast": "N. Roduit, Weasis demo archive, CC BY 4.0",
+    "visible-human-male-head": "courtesy of the U.S. National Library of Medicine",
+    "ge-hispeed-tilted": "neurolabusc/dcm_qa_ct, BSD-2",
+    "philips-phantom-tilted": "neurolabusc/dcm_qa_ct, BSD-2",
+}
+EXPLANATION = (
+    "No truth is known here: this shows what to expect, not how right it is. Orbital roof: rays from the middle of the "
+    "orbit upwards, 0.4 mm apart, over 3.2 cm2 of each side; a hole is four or more neighbouring rays without bone; "
+    '"-" where the scan ends below. Blurred further: 0.6 mm more blur in the slices, every two slices averaged; thin '
+    "bone is what is under 1.2 mm thick in the finer scan's own result. Each method is compared with itself."
+)
+FINE_MM = 1.2
+"""Slices further apart than this are coarse already: such a scan is not blurred further."""
+
+
+def main() -> None:
+    """Draw a picture per scan and write the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.real", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folders of scans, one below the other")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    (options.out / "pictures").mkdir(parents=True, exist_ok=True)
+    models = Models.open(Config())
+    names: list[str] = []
+    roofs = ["| scan | method | roof found, left / right | holes per cm2, left / right |", "|---|---|---|---|"]
+    blurs = ["| scan | method | thin bone kept | Dice |", "|---|---|---|---|"]
+    for folder in sorted(path for path in options.folder.iterdir() if path.is_dir()):
+        for volume in _volumes(folder):
+            region = models.region.locate(volume)
+            if not region.found:
+                continue
+            frame, box = AtlasFrame.of(region), box_of(volume, region, models)
+            finer = levels(volume, region, box, models)
+            names.append(folder.name)
+            draw(
+                finer,
+                frame,
+                f"{folder.name} ({CREDITS.get(folder.name, '')})",
+                options.out / "pictures" / f"{folder.name}.png",
+            )
+            for method in finer.by_method:
+                sides = [roof(finer, method, frame, side) for side in (1, -1)]
+                roofs.append(f"| {folder.name} | {method} | {_found(sides)} | {_holes(sides)} |")
+            if volume.stack.positions_mm[-1] - volume.stack.positions_mm[0] < FINE_MM * len(volume.hu):
+                blurs += _consistency(folder.name, volume, finer, region.sample(box) > 0.5, models)
+    described = models.occupancy.description
+    head = [
+        "# Real scans",
+        "",
+        EXPLANATION,
+        "",
+        f"{datetime.date.today().isoformat()} · {described.name} {described.version} ({described.sha256[:12]})",
+    ]
+    pictures = [f"![{name}](pictures/{name}.png)" for name in names]
+    parts = [*head, "", "## S5: orbital roof", "", *roofs, "", "## S4: the same scan, blurred further", "", *blurs]
+    report = "\n".join([*parts, "", "## Pictures", "", *pictures]) + "\n"
+    (options.out / "real.md").write_text(report, encoding="utf-8")
+    print(report)
+
+
+def _volumes(folder: Path) -> list[Volume]:
+    found = []
+    for series in series_in(folder):
+        try:
+            found.append(read_volume(series, RULES))
+        except SeriesError:
+            continue
+    return [volume for volume in found if len(volume.hu) > 1]
+
+
+def _found(sides: list[Roof | None]) -> str:
+    return " / ".join("-" if side is None else f"{100 * side.found:.1f} %" for side in sides)
+
+
+def _holes(sides: list[Roof | None]) -> str:
+    return " / ".join("-" if side is None else f"{side.holes_per_cm2:.1f}" for side in sides)
+
+
+def _consistency(name: str, volume: Volume, finer: Levels, inside: Mask, models: Models) -> list[str]:
+    coarse = blurred(volume)
+    coarser = levels(coarse, models.region.locate(coarse), finer.grid, models)
+    lines = []
+    for method in finer.by_method:
+        kept, dice = agreement(finer, coarser, method, inside)
+        lines.append(f"| {name} | {method} | {100 * kept:.0f} % | {dice:.3f} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

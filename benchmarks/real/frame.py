@@ -1,0 +1,46 @@
+"""The frame of the atlas in a patient: where named places lie, to about half a centimetre."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sbnode.inference.region import RegionMap
+
+Points = NDArray[np.float64]
+
+LIKELY = 0.5
+ROUNDS, KEPT = 3, 0.8
+
+
+@dataclass(frozen=True)
+class AtlasFrame:
+    """An affine map: patient mm (left, back, up) = place mm @ matrix + offset."""
+
+    matrix: Points
+    offset_mm: Points
+
+    @classmethod
+    def of(cls, region: RegionMap) -> AtlasFrame:
+        """Fit it to the places of the cells in the region: least squares, three times without the worst fifth.
+
+        The places are what is uncertain, so they are fitted as a function of the positions, and the map is inverted.
+        """
+        cells = np.argwhere(region.inside > LIKELY)
+        patient = region.grid.to_patient(cells.astype(np.float64))
+        place = region.place_mm[(slice(None), *cells.T)].T.astype(np.float64)
+        design = np.column_stack([patient, np.ones(len(patient))])
+        kept = np.ones(len(place), np.bool_)
+        for _ in range(ROUNDS):
+            solution = np.asarray(np.linalg.lstsq(design[kept], place[kept], rcond=None)[0], np.float64)
+            away = np.linalg.norm(design @ solution - place, axis=1)
+            kept = away <= np.quantile(away, KEPT)
+        matrix = np.asarray(np.linalg.inv(solution[:3]), np.float64)
+        return cls(matrix, -solution[3] @ matrix)
+
+    def to_patient(self, place_mm: Points) -> Points:
+        """Places (..., 3), mm to the left, back and up from the middle of the atlas' head, to patient mm."""
+        mapped: Points = place_mm @ self.matrix + self.offset_mm
+        return mapped
