@@ -59,26 +59,40 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=TEST_SEED)
     parser.add_argument("--card", type=Path, help="model card whose tables are replaced")
     options = parser.parse_args()
-    described = Node.open(options.model, Threshold()).model.description
-    objects = cases(options.seed, QUICK_REPEATS if options.quick else REPEATS)
-    if not options.quick:
-        objects = [*slabs(options.seed), *objects]
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # One process per core is enough.
+    scores: list[Score] = []
+    done = 0
+    parts = (
+        [cases(options.seed, QUICK_REPEATS)] if options.quick else [cases(options.seed, REPEATS), slabs(options.seed)]
+    )
+    for objects in parts:  # What comes last is the most fragile: what is there by then is written first.
+        scores += score_all(objects, options.model)
+        done += len(objects)
+        run = describe(options.model, options.seed, done, scores)
+        write(run, options.out)
+        if options.card:
+            write_card(options.card, run)
+
+
+def score_all(objects: list[Case], model: Path) -> list[Score]:
+    """Score many objects, one process per core."""
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     # Fresh processes: ONNX Runtime's threads don't survive a fork.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        scores = [one for found in pool.map(partial(score, model=options.model), objects) for one in found]
-    run = Run(
+        return [one for found in pool.map(partial(score, model=model), objects) for one in found]
+
+
+def describe(model: Path, seed: int, objects: int, scores: list[Score]) -> Run:
+    """The circumstances and rows of a run."""
+    described = Node.open(model, Threshold()).model.description
+    return Run(
         date=datetime.date.today().isoformat(),
         machine=f"{platform.machine()}, {os.cpu_count()} cores, one for each scan",
         model=f"{described.name} {described.version} ({described.sha256[:12]})",
-        objects=len(objects),
-        seed=options.seed,
+        objects=objects,
+        seed=seed,
         rows=rows(scores),
         others={"S0 closed forms": closed_forms.table()},
     )
-    write(run, options.out)
-    if options.card:
-        write_card(options.card, run)
 
 
 def write(run: Run, folder: Path) -> None:
@@ -90,7 +104,6 @@ def write(run: Run, folder: Path) -> None:
     (folder / "accuracy.json").write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for suite, protocols in run.rows.items():
         plots.draw(protocols, folder / picture(suite))
-    print(report)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import redirect_stderr, redirect_stdout
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,25 +38,39 @@ KERNEL = "R-L"
 
 
 def scan(phantom: Phantom, seed: int) -> Scan:
-    """Scan an object of the chart."""
+    """Scan an object of the chart, in a process of its own: CatSim works in the current folder and ends badly when it
+    runs twice.
+
+    Raises:
+        RuntimeError: CatSim failed; the message holds the end of what it printed.
+    """
+    with TemporaryDirectory() as folder:
+        _write_phantom(phantom, Path(folder))
+        root = Path(__file__).parents[2]
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.accuracy.catsim", str(seed)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"CatSim ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
+        values = np.load(Path(folder) / "scan.npy")
+    spacing = np.array([PROTOCOL.slice_mm, PROTOCOL.pixel_mm, PROTOCOL.pixel_mm])
+    return Scan(protocol=PROTOCOL, field=Field(values=values, origin_mm=0.5 * spacing, spacing_mm=spacing))
+
+
+def main() -> None:
+    """Scan the object of the current folder into ``scan.npy``, HU (slice, row, column); the argument is the seed."""
     import gecatsim
-    import gecatsim.pyfiles.randpf
+    from gecatsim.pyfiles import randpf
     from gecatsim.reconstruction.pyfiles import fdk_equiAngle
 
-    with TemporaryDirectory() as folder:
-        here = Path.cwd()
-        os.chdir(folder)  # CatSim writes where it stands, and tells much.
-        try:
-            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-                return _scan(gecatsim, fdk_equiAngle, phantom, seed)
-        finally:
-            os.chdir(here)
-
-
-def _scan(gecatsim: ModuleType, fdk: ModuleType, phantom: Phantom, seed: int) -> Scan:
+    seed = int(sys.argv[1])
     np.random.seed(seed)  # CatSim draws electronic noise from NumPy's global generator ...
-    gecatsim.pyfiles.randpf.clib.setall(seed, seed + 1)  # ... and quantum noise from its own.
-    _write_phantom(phantom)
+    randpf.clib.setall(seed, seed + 1)  # ... and quantum noise from its own.
     simulation: Any = gecatsim.CatSim()
     simulation.resultsName = "scan"
     simulation.phantom.filename = str(Path("object.json").resolve())
@@ -74,16 +88,13 @@ def _scan(gecatsim: ModuleType, fdk: ModuleType, phantom: Phantom, seed: int) ->
     simulation.recon.sliceThickness = PROTOCOL.slice_mm
     simulation.recon.kernelType = KERNEL
     simulation.run_all()
-    shape = [VIEWS, ROWS, COLUMNS]
-    projections = gecatsim.rawread("scan.prep", shape, "float")
-    per_mm = fdk.fdk_equiAngle(simulation, projections)
-    hu = np.asarray(per_mm, np.float32) * (1000.0 / WATER_PER_MM) - 1000.0
-    spacing = np.array([PROTOCOL.slice_mm, PROTOCOL.pixel_mm, PROTOCOL.pixel_mm])
-    values = np.ascontiguousarray(hu.transpose(2, 0, 1)[::-1])
-    return Scan(protocol=PROTOCOL, field=Field(values=values, origin_mm=0.5 * spacing, spacing_mm=spacing))
+    projections = gecatsim.rawread("scan.prep", [VIEWS, ROWS, COLUMNS], "float")
+    per_mm = np.asarray(fdk_equiAngle.fdk_equiAngle(simulation, projections), np.float32)
+    hu = per_mm * (1000.0 / WATER_PER_MM) - 1000.0
+    np.save("scan.npy", np.ascontiguousarray(hu.transpose(2, 0, 1)[::-1], np.float32))
 
 
-def _write_phantom(phantom: Phantom) -> None:
+def _write_phantom(phantom: Phantom, folder: Path) -> None:
     """Fractions of water and of bone; fat and air are thin water."""
     bone = phantom.bone
     soft_hu = np.where(bone < 0.99, (phantom.hu - bone * BONE_HU) / np.maximum(1.0 - bone, 0.01), 0.0)
@@ -91,7 +102,7 @@ def _write_phantom(phantom: Phantom) -> None:
     materials: dict[str, FloatArray] = {"water": water.astype(np.float32), "ncat_skull": BONE_DENSITY * bone}
     names = list(materials)
     for name, fraction in materials.items():
-        np.asarray(fraction, np.float32).tofile(f"{name}.raw")
+        np.asarray(fraction, np.float32).tofile(folder / f"{name}.raw")
     description = {
         "n_materials": len(names),
         "mat_name": names,
@@ -101,4 +112,8 @@ def _write_phantom(phantom: Phantom) -> None:
         **{f"{axis}_size": [STEP_MM] * len(names) for axis in "xyz"},
         **{f"{axis}_offset": [0.5 * (CELLS + 1)] * len(names) for axis in "xyz"},
     }
-    Path("object.json").write_text(json.dumps(description), encoding="utf-8")
+    (folder / "object.json").write_text(json.dumps(description), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

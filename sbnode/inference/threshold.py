@@ -27,7 +27,7 @@ SMOOTH_MM = 0.7
 SHEET_FLOOR = 0.3
 """Evidence of a sheet under this counts as none: near any surface the model is a little unsure."""
 CANAL_CORE = 0.2
-"""Evidence of a canal counts only near its core, cells with more of it than this: elsewhere the model is a little unsure,
+"""Evidence of a canal counts only near its core, cells with more of it than this: elsewhere the model is a bit unsure,
 and every surface would wear off ..."""
 CANAL_CORE_CELLS = 20
 """... a core has at least so many cells, which touch each other: fewer are noise ..."""

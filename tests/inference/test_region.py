@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,33 @@ def test_a_bite_out_of_the_border_is_filled_where_the_network_only_hesitates() -
     assert (region._closed(hesitant)[12:17, 11:13, 12:17] == 0.5).all()
     assert np.array_equal(region._closed(denied), denied)
     assert np.array_equal(region._closed(sure), sure)
+
+
+@pytest.mark.parametrize("order", ["head first", "from the top down", "rows from the back"])
+def test_left_and_right_are_the_patients_whatever_the_order(model: RegionModel, head: Volume, order: str) -> None:
+    stack, hu = head.stack, head.hu
+    if order == "from the top down":
+        stack, hu = replace(stack, origins_mm=stack.origins_mm[::-1], row_direction=-stack.row_direction), hu[::-1]
+        stack = replace(stack, origins_mm=stack.origins_mm - stack.row_direction * _width_mm(stack))
+        hu = hu[:, :, ::-1]
+    elif order == "rows from the back":
+        shift = stack.column_direction * stack.row_spacing_mm * (stack.rows - 1)
+        turned = stack.row_direction * _width_mm(stack)
+        stack = replace(
+            stack,
+            origins_mm=stack.origins_mm + shift + turned,
+            column_direction=-stack.column_direction,
+            row_direction=-stack.row_direction,
+        )
+        hu = hu[:, ::-1, ::-1]
+    found = model.locate(_volume(np.ascontiguousarray(hu), stack))
+    cells = np.argwhere((found.inside > 0.5) & (found.bones.argmax(axis=0) == BONES.index("temporal")))
+    x = found.grid.to_patient(cells.astype(float))[:, 0]
+    left = found.place_mm[(0, *cells.T)] > 0
+    assert min(left.sum(), (~left).sum()) > 200
+    assert x[left].mean() - x[~left].mean() > 60
+    assert ((x > 0) == left).mean() > 0.95
+
+
+def _width_mm(stack: SliceStack) -> float:
+    return stack.column_spacing_mm * (stack.columns - 1)

@@ -153,3 +153,18 @@ def test_a_faint_plate_is_joined_along_its_middle_and_a_hole_in_it_stays() -> No
     beside_canal = adaptive_threshold(replace(faint, sheet=sheet, lumen=lumen), Threshold())
     assert not beside_canal.mask[15, :3, 20].any()
     assert beside_canal.mask[15, :3, 23:].all()
+
+
+def test_a_few_cells_with_evidence_of_a_canal_are_noise_and_weak_evidence_far_from_a_core_counts_for_nothing() -> None:
+    # Bone of 0.7 everywhere: evidence of a canal makes a hole in it.
+    whole = occupancy(np.full((60, 40, 40), 0.7))
+    lumen = np.zeros((60, 40, 40), np.float16)
+    lumen[10, 20, 10:15] = 0.6  # five cells: noise
+    lumen[30, 20, 5:35] = 0.6  # a canal ...
+    lumen[30, 21, 5:35] = 0.15  # ... and beside it, where it is less clear
+    lumen[50] = 0.15  # weak evidence all over a slice
+    bone = adaptive_threshold(replace(whole, lumen=lumen), Threshold())
+    assert bone.mask[10].all()
+    assert not bone.mask[30, 20, 5:35].any()
+    assert not bone.mask[30, 21, 5:35].any()
+    assert bone.mask[50].all()
