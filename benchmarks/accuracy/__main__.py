@@ -5,19 +5,15 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import multiprocessing
 import os
 import platform
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
 from benchmarks.accuracy import closed_forms, plots
-from benchmarks.accuracy.baselines import classical
 from benchmarks.accuracy.card import write_card
-from benchmarks.accuracy.measures import Reference, measure
 from benchmarks.accuracy.methods import Node
-from benchmarks.accuracy.suites import Case, cases, slabs
+from benchmarks.accuracy.scoring import score_all
+from benchmarks.accuracy.suites import cases, slabs
 from benchmarks.accuracy.table import Run, as_json, markdown, picture
 from benchmarks.accuracy.tally import Score, rows
 from sbnode.config import Threshold
@@ -26,28 +22,6 @@ TEST_SEED = 4100
 """First seed of the test objects. Thresholds were tuned on seeds from `tune.DEVELOPMENT_SEED`, never on these."""
 
 REPEATS, QUICK_REPEATS = 8, 1
-
-
-def score(case: Case, model: Path) -> list[Score]:
-    """Score all methods on all scans of one test object."""
-    node = Node.open(model, Threshold())
-    phantom = case.phantom()
-    reference = Reference(phantom.truth())
-    found = []
-    for title, scan in case.scans(phantom):
-        for method, estimate in {**classical(scan, reference), **node.estimates(scan)}.items():
-            counts = measure(estimate.level, reference, scan.protocol.reach_mm)
-            found.append(
-                Score(
-                    suite=case.suite,
-                    protocol=title,
-                    kind=case.kind,
-                    method=method,
-                    counts=counts,
-                    seconds=estimate.seconds,
-                )
-            )
-    return found
 
 
 def main() -> None:
@@ -71,14 +45,6 @@ def main() -> None:
         write(run, options.out)
         if options.card:
             write_card(options.card, run)
-
-
-def score_all(objects: list[Case], model: Path) -> list[Score]:
-    """Score many objects, one process per core."""
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    # Fresh processes: ONNX Runtime's threads don't survive a fork.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        return [one for found in pool.map(partial(score, model=model), objects) for one in found]
 
 
 def describe(model: Path, seed: int, objects: int, scores: list[Score]) -> Run:

@@ -15,11 +15,11 @@ from benchmarks.real.frame import AtlasFrame
 from benchmarks.real.methods import Levels
 
 CUTS: dict[str, tuple[str, tuple[float, float, float]]] = {
-    "orbital roofs, lamina papyracea, cribriform plate": ("coronal", (0.0, -60.0, -8.0)),
-    "optic canals, clinoids": ("coronal", (0.0, -34.0, -10.0)),
-    "ethmoid, optic canals": ("axial", (0.0, -40.0, -12.0)),
-    "foramen ovale, carotid canals, petrous bones": ("axial", (0.0, -10.0, -27.0)),
-    "jugular foramina, mastoids": ("axial", (0.0, 5.0, -36.0)),
+    "orbital roofs, lamina papyracea, cribriform plate": ("coronal", (0.0, -60.0, -12.0)),
+    "optic canals, clinoids": ("coronal", (0.0, -38.0, -16.0)),
+    "ethmoid, optic canals": ("axial", (0.0, -40.0, -20.0)),
+    "foramen ovale, carotid canals, petrous bones": ("axial", (0.0, -10.0, -35.0)),
+    "jugular foramina, mastoids": ("axial", (0.0, 5.0, -46.0)),
 }
 """Orientation and middle in the frame of the atlas: mm to the left, back and up."""
 HALF_MM, PIXEL_MM = (48.0, 34.0), 0.3

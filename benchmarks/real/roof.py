@@ -12,7 +12,7 @@ from benchmarks.real.methods import Levels
 
 LEFT_MM, BACK_MM = (16.0, 32.0), (-76.0, -56.0)
 """Where the roof lies over the orbit, mm to the side and back in the frame of the atlas."""
-UP_MM = (-10.0, 28.0)
+UP_MM = (-22.0, 14.0)
 """A ray runs from the middle of the orbit up into the skull."""
 STEP_MM = 0.4
 LEAST_RAYS = 4
@@ -39,5 +39,5 @@ def roof(levels: Levels, method: str, frame: AtlasFrame, side: int) -> Roof | No
     met = (levels.at(method, points) > 0).any(axis=-1)
     labels, count = ndimage.label(~met)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    area_cm2 = met.size * STEP_MM**2 / 100
+    area_cm2 = met.size * STEP_MM**2 / 100 * float(np.linalg.norm(np.cross(frame.matrix[0], frame.matrix[1])))
     return Roof(float(met.mean()), float(np.count_nonzero(sizes >= LEAST_RAYS) / area_cm2))

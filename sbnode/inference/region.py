@@ -49,6 +49,9 @@ LEAST_BONE_ML = 25.0
 LEAST_CONFIDENCE = 0.81
 """Below this mean probability over the bone that it calls skull base, the network is guessing; it is lower on necks,
 chests and vaults than on heads, whole or cut, as the model card shows."""
+LEAST_COHERENCE = 0.5
+"""In a head the places of the bone follow an affine map of its position; in anything else they don't. This is the least
+share of their variance, along the worst axis, that such a map must explain."""
 LEAST_PART = 0.2
 """The skull base is one piece. A separate part smaller than this share of the largest is a mistake."""
 EVEN_PROBABILITY = 0.15
@@ -263,6 +266,7 @@ def _judged(grid: Grid, answer: Answer, bone: Field) -> RegionMap:
     amount, cell_ml = float(amounts.max()), CELL_MM**3 / 1000
     confidence = float((bone * inside)[largest].sum() / amount) if amount else 0.0
     found = amount * cell_ml >= LEAST_BONE_ML and confidence >= LEAST_CONFIDENCE
+    found = found and _coherence(largest, answer.place_mm) >= LEAST_COHERENCE
     bone_ml = float(amounts[kept].sum()) * cell_ml
     closed = _closed(inside)
     even = (closed > EVEN_PROBABILITY) & (bone > THIN_CELL) & ~(core & ~kept[parts])
@@ -279,6 +283,15 @@ def _judged(grid: Grid, answer: Answer, bone: Field) -> RegionMap:
         confidence=confidence,
         found=found,
     )
+
+
+def _coherence(cells: NDArray[np.bool_], place_mm: Field) -> float:
+    """Share of the variance of the places that an affine map of the position explains, along the worst axis, 0..1."""
+    at = np.argwhere(cells)
+    places = place_mm[:, cells].T.astype(np.float64)
+    design = np.column_stack([at, np.ones(len(at))])
+    left = places - design @ np.linalg.lstsq(design, places, rcond=None)[0]
+    return float(np.min(1 - left.var(axis=0) / np.maximum(places.var(axis=0), 1e-6)))
 
 
 def _closed(inside: Field) -> Field:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -151,6 +154,26 @@ def test_a_limb_shows_no_skull_base(model: RegionModel) -> None:
     away = np.hypot(points[..., 0], points[..., 1])
     limb = np.select([away < 9, away < 14, away < 45], [100, 1400, 50], -1000)
     assert not model.locate(_volume(limb, stack)).found
+
+
+def test_bone_whose_places_follow_no_map_is_no_head(model: RegionModel, head: Volume) -> None:
+    found = model.locate(head)
+    core = found.inside > 0.9
+    assert region._coherence(core, found.place_mm) > 0.6
+    shuffled = np.random.default_rng(0).permuted(found.place_mm.reshape(3, -1), axis=1).reshape(found.place_mm.shape)
+    assert region._coherence(core, shuffled) < 0.1
+
+
+def test_a_region_model_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    source = Config().model.region
+    network = onnx.load(str(source / "model.onnx"))
+    del network.graph.output[1:]
+    onnx.save(network, str(tmp_path / "model.onnx"))
+    text = (source / "model.yaml").read_text(encoding="utf-8")
+    digest = sha256((tmp_path / "model.onnx").read_bytes()).hexdigest()
+    (tmp_path / "model.yaml").write_text(re.sub(r"sha256: \w+", f"sha256: {digest}", text), encoding="utf-8")
+    with pytest.raises(ModelError, match="region model of version 2"):
+        RegionModel.open(tmp_path, CPU)
 
 
 def test_a_network_for_other_cells_is_refused(tmp_path: Path) -> None:
