@@ -8,13 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import vtk
 from numpy.typing import NDArray
 from scipy import ndimage
-from vtk.util import numpy_support
 
 from benchmarks.accuracy.grammar import PAIRS_HU
 from benchmarks.accuracy.phantom import CELLS, LENGTH_MM, STEP_MM, Phantom, Samples, cover, random_frame
+from simulator.meshes import inside
 
 SITES_MM = {
     "ethmoid": (8.0, -140.0, 1514.0),
@@ -46,8 +45,9 @@ def build(name: str, meshes: Path, wall_mm: float | None, random: np.random.Gene
     phantom.put(cover(-w), pair[1])
     centre = np.array(SITES_MM[name])
     bone = np.zeros((CELLS, CELLS, CELLS), np.bool_)
+    x, y, z = centre - 0.5 * (LENGTH_MM - STEP_MM)
     for path in sorted(meshes.glob("*.obj")):
-        bone |= _inside(path, centre - 0.5 * LENGTH_MM)
+        bone |= inside(path, (float(x), float(y), float(z)), STEP_MM, (CELLS, CELLS, CELLS))
     bone_hu, inside_hu = float(random.uniform(1100.0, 1700.0)), float(random.choice([-1000.0, 40.0, -80.0]))
     if wall_mm is not None:
         phantom.put(bone.astype(np.float32), inside_hu)
@@ -55,31 +55,6 @@ def build(name: str, meshes: Path, wall_mm: float | None, random: np.random.Gene
     phantom.put(bone.astype(np.float32), bone_hu, bone=True)
     phantom.add_plate(_thin(bone, random))
     return phantom
-
-
-def _inside(path: Path, corner_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Cells (slice, row, column) of the cube at ``corner_mm`` (x, y, z) whose middle lies inside a closed mesh."""
-    reader = vtk.vtkOBJReader()
-    reader.SetFileName(str(path))
-    clean = vtk.vtkCleanPolyData()
-    clean.SetInputConnection(reader.GetOutputPort())
-    clean.Update()
-    low, high = np.array(clean.GetOutput().GetBounds()).reshape(3, 2).T
-    if np.any(low > corner_mm + LENGTH_MM) or np.any(high < corner_mm):
-        return np.zeros((CELLS, CELLS, CELLS), np.bool_)
-    stencil = vtk.vtkPolyDataToImageStencil()
-    stencil.SetInputConnection(clean.GetOutputPort())
-    stencil.SetOutputOrigin(*(corner_mm + 0.5 * STEP_MM))
-    stencil.SetOutputSpacing(STEP_MM, STEP_MM, STEP_MM)
-    stencil.SetOutputWholeExtent(0, CELLS - 1, 0, CELLS - 1, 0, CELLS - 1)
-    image = vtk.vtkImageStencilToImage()
-    image.SetInputConnection(stencil.GetOutputPort())
-    image.SetInsideValue(1)
-    image.SetOutsideValue(0)
-    image.SetOutputScalarTypeToUnsignedChar()
-    image.Update()
-    values = numpy_support.vtk_to_numpy(image.GetOutput().GetPointData().GetScalars())
-    return np.asarray(values.reshape(CELLS, CELLS, CELLS) > 0)
 
 
 def _thin(bone: NDArray[np.bool_], random: np.random.Generator) -> Samples:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import vtk
 from numpy.typing import NDArray
 from scipy import ndimage
-from vtk.util import numpy_support
+
+from simulator.meshes import inside
 
 __all__ = ["BONES", "Atlas", "load_atlas"]
 
@@ -205,25 +205,5 @@ def _voxelise(meshes: Path) -> NDArray[np.uint8]:
     for path in sorted(meshes.glob("*.obj")):
         group = next((g for key, g in _GROUP_OF_MESH.items() if key in path.name), None)
         if group is not None:
-            labels[_inside(path)] = BONES.index(group) + 1
+            labels[inside(path, ORIGIN_MM, 1.0, SHAPE_XYZ)] = BONES.index(group) + 1
     return labels
-
-
-def _inside(path: Path) -> NDArray[np.bool_]:
-    reader = vtk.vtkOBJReader()
-    reader.SetFileName(str(path))
-    clean = vtk.vtkCleanPolyData()
-    clean.SetInputConnection(reader.GetOutputPort())
-    stencil = vtk.vtkPolyDataToImageStencil()
-    stencil.SetInputConnection(clean.GetOutputPort())
-    stencil.SetOutputOrigin(*ORIGIN_MM)
-    stencil.SetOutputSpacing(1.0, 1.0, 1.0)
-    stencil.SetOutputWholeExtent(0, SHAPE_XYZ[0] - 1, 0, SHAPE_XYZ[1] - 1, 0, SHAPE_XYZ[2] - 1)
-    image = vtk.vtkImageStencilToImage()
-    image.SetInputConnection(stencil.GetOutputPort())
-    image.SetInsideValue(1)
-    image.SetOutsideValue(0)
-    image.SetOutputScalarTypeToUnsignedChar()
-    image.Update()
-    values = numpy_support.vtk_to_numpy(image.GetOutput().GetPointData().GetScalars())
-    return np.asarray(values.reshape(SHAPE_XYZ[::-1]) > 0)
