@@ -11,7 +11,7 @@ from benchmarks.real.frame import AtlasFrame
 from benchmarks.real.methods import Levels, box_of, levels
 from benchmarks.real.pictures import draw
 from benchmarks.real.roof import Roof, roof
-from benchmarks.region import RULES, series_in
+from benchmarks.region import series_in
 from sbnode.config import Config
 from sbnode.errors import SeriesError
 from sbnode.inference.volume import Volume, read_volume
@@ -20,11 +20,11 @@ from sbnode.pipeline import Models
 CREDITS = {
     "siemens-headneck-contrast": "N. Roduit, Weasis demo archive, CC BY 4.0",
     "visible-human-male-head": "courtesy of the U.S. National Library of Medicine",
-    "ge-hispeed-tilted": "neurolabusc/dcm_qa_ct, BSD-2",
     "philips-phantom-tilted": "neurolabusc/dcm_qa_ct, BSD-2",
 }
 EXPLANATION = (
-    "No truth is known here: this shows what to expect, not how right it is. Orbital roof: rays from the middle of the "
+    "Scans that the node accepts. No truth is known here: this shows what to expect, not how right it is. "
+    "Orbital roof: rays from the middle of the "
     "orbit upwards, 0.4 mm apart, over 3.2 cm2 of each side; a hole is four or more neighbouring rays without bone; "
     '"-" where the scan ends below. Blurred further: 0.6 mm more blur in the slices, every two slices averaged; thin '
     "bone is what is under 1.2 mm thick in the finer scan's own result. Each method is compared with itself."
@@ -82,7 +82,7 @@ def _volumes(folder: Path) -> list[Volume]:
     found = []
     for series in series_in(folder):
         try:
-            found.append(read_volume(series, RULES))
+            found.append(read_volume(series, Config().selection))
         except SeriesError:
             continue
     return [volume for volume in found if len(volume.hu) > 1]
