@@ -24,10 +24,10 @@ CREDITS = {
 }
 EXPLANATION = (
     "Scans that the node accepts. No truth is known here: this shows what to expect, not how right it is. "
-    "Orbital roof: rays from the middle of the "
-    "orbit upwards, 0.4 mm apart, over 3.2 cm2 of each side; a hole is four or more neighbouring rays without bone; "
-    '"-" where the region does not reach over all of it. Blurred further: 0.6 mm more blur in the slices, every two slices averaged; thin '
-    "bone is what is under 1.2 mm thick in the finer scan's own result. Each method is compared with itself."
+    "Orbital roof: rays from the middle of the orbit upwards, 0.4 mm apart, over 3.2 cm2 of each side; a hole is four "
+    'or more neighbouring rays without bone; "-" where the region does not reach over all of it. Blurred further: '
+    "0.6 mm more blur in the slices, every two slices averaged; thin bone is what is under 1.2 mm thick in the finer "
+    "scan's own result. Each method is compared with itself."
 )
 FINE_MM = 1.2
 """Slices further apart than this are coarse already: such a scan is not blurred further."""
