@@ -15,7 +15,7 @@ from sbnode.inference.geometry import Grid
 from sbnode.inference.region import BONES, RegionMap
 
 PATIENT_AXES = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-COARSE = Grid(origin_mm=np.full(3, -33.0), axes=PATIENT_AXES, spacing_mm=3.0, shape=(23, 23, 23))
+COARSE = Grid(origin_mm=np.full(3, -42.0), axes=PATIENT_AXES, spacing_mm=3.0, shape=(29, 29, 29))
 
 
 def region(name: str, probability: float) -> RegionMap:
@@ -40,14 +40,14 @@ def block(turned: bool, low_mm: float = -20.0, high_mm: float = 4.0) -> Bone:
 
 
 def pair(turned: bool = False) -> Bone:
-    """Bone on both sides, from 22 mm to 31 mm off the middle."""
-    return bone_where(turned, lambda x: (abs(x) > 22) & (abs(x) < 31))
+    """Bone on both sides, from 30 mm to 39 mm off the middle."""
+    return bone_where(turned, lambda x: (abs(x) > 30) & (abs(x) < 39))
 
 
 def bone_where(turned: bool, chosen: Callable[[NDArray[np.float64]], NDArray[np.bool_]]) -> Bone:
     axes = PATIENT_AXES * ([[-1.0], [1.0], [-1.0]] if turned else 1.0)
-    origin = np.array([31.6, -31.6, 31.6]) if turned else np.full(3, -31.6)
-    grid = Grid(origin_mm=origin, axes=axes, spacing_mm=0.8, shape=(80, 80, 80))
+    origin = np.array([39.6, -39.6, 39.6]) if turned else np.full(3, -39.6)
+    grid = Grid(origin_mm=origin, axes=axes, spacing_mm=0.8, shape=(100, 100, 100))
     x, y, z = np.moveaxis(grid.to_patient(np.moveaxis(np.indices(grid.shape).astype(float), 0, -1)), -1, 0)
     level = np.where(chosen(x) & (abs(y) < 10) & (abs(z) < 10), 0.5, -0.5).astype(np.float32)
     nothing = np.zeros(grid.shape, np.bool_)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sbnode.config import Config, Execution, Selection
 from sbnode.errors import ModelError
 from sbnode.inference import region
+from sbnode.inference.anatomy import named_bones
+from sbnode.inference.bone import Bone
 from sbnode.inference.geometry import Grid, SliceStack
 from sbnode.inference.region import BONES, RegionMap, RegionModel, coarse_channels
 from sbnode.inference.volume import Volume, read_volume
@@ -240,3 +242,27 @@ def test_left_and_right_are_the_patients_whatever_the_order(model: RegionModel, 
 
 def _width_mm(stack: SliceStack) -> float:
     return stack.column_spacing_mm * (stack.columns - 1)
+
+
+@pytest.mark.parametrize("kept", ["left", "right", "both"])
+def test_half_a_head_is_never_given_the_side_that_is_not_in_it(
+    model: RegionModel, shared_data: Path, kept: str
+) -> None:
+    files = sorted((shared_data / "siemens-headneck-contrast").iterdir())
+    instances = [read_instance(path) for path in files]
+    volume = read_volume(Series.of(instances[0].key, instances), Selection())
+    # The patient's right comes first in these rows.
+    middle = volume.stack.columns // 2
+    first, last = {"left": (middle, volume.stack.columns), "right": (0, middle), "both": (0, volume.stack.columns)}[
+        kept
+    ]
+    shift = first * volume.stack.column_spacing_mm * volume.stack.row_direction
+    stack = replace(volume.stack, origins_mm=volume.stack.origins_mm + shift, columns=last - first)
+    found = model.locate(_volume(np.ascontiguousarray(volume.hu[:, :, first:last]), stack))
+    level = np.where(found.inside > 0.5, np.float32(0.5), np.float32(-0.5))
+    nothing = np.zeros(found.grid.shape, np.bool_)
+    bone = Bone(grid=found.grid, level=level, inferred=nothing, canal=nothing, plate=nothing)
+    sides = {one.side for one in named_bones(bone, found) if one.name == "temporal bone"}
+    assert sides <= ({"left", "right"} if kept == "both" else {kept, ""})
+    if kept == "both":
+        assert sides == {"left", "right"}
