@@ -166,6 +166,7 @@ def run(
     with clock.stage("quality"):
         measured = quality.measure(volume)
         flags = quality.flags(measured, volume, bone, whole=config.region == "all_bone")
+        bones = () if region is None else named_bones(bone, region)
     derivation = Derivation(
         job_key=key,
         model=models.identity,
@@ -178,7 +179,6 @@ def run(
     if with_fine:
         with clock.stage("fine"):
             fine.write_nrrd(bone, folder / "bone.seg.nrrd", config.region)
-    bones = () if region is None else named_bones(bone, region)
     report = _report(choice, volume, bone, bones, measured, flags, models, config, clock.seconds, key)
     (folder / "result.json").write_text(report.to_json(), encoding="utf-8")
     return Outcome(folder=folder, report=report)

@@ -1,4 +1,4 @@
-"""The frame of the atlas in a patient: where named places lie, to about half a centimetre."""
+"""The frame of the atlas in a patient: where named places lie, to a centimetre or two."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ LEAST_PART = 0.2
 """The skull base is one piece. A separate part smaller than this share of the largest is a mistake."""
 EVEN_PROBABILITY = 0.2
 """Bone of this probability is as likely in as out; it becomes one half in the map. The network is a little too careful
-where scans are often cut: at 0.3 a hole of 1 cm is left in the occipital floor of one real head, at 0.2 none; at 0.15
-the region reaches further into the atlas at the condyles."""
+where scans are often cut: at 0.3 a hole is left in the occipital floor of a real head, at 0.2 none; at 0.15 the region
+reaches further into the atlas at the condyles."""
 CLOSING_CELLS = 4
 """The border of the region is closed with a ball of this radius: a bite out of it into which the ball doesn't fit is
 the network's hesitation, as in the thin floor of the occipital bone beside the foramen magnum ..."""
