@@ -6,23 +6,20 @@ Every rule is taken away or altered alone, on development seeds: here the rules 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.accuracy.cores import on_all_cores
 from benchmarks.accuracy.measures import Counts, Reference, measure, rates
 from benchmarks.accuracy.methods import Node, on_grid
 from benchmarks.accuracy.suites import Case, cases
 from benchmarks.accuracy.tune import DEVELOPMENT_SEED
 from sbnode.config import Threshold
 from sbnode.inference import threshold
-from sbnode.inference.occupancy import Occupancy
 
 REPEATS = 3
 SHOWN = ("h", "continuity", "patency", "nsd_250um", "nsd_500um", "assd_mm", "thickness_ratio", "far_false_bone")
@@ -62,16 +59,12 @@ def count(case: Case, model: Path) -> dict[tuple[str, str, str], Counts]:
         occupancy = node.occupancy(scan)
         for name, (constants, settings) in VARIANTS.items():
             with changed(constants):
-                level = _level(occupancy, Threshold().model_copy(update=settings))
+                level = threshold.adaptive_threshold(occupancy, Threshold().model_copy(update=settings)).level
             field = on_grid(level, occupancy.grid)
             found[case.suite, title, name] = measure(field, reference, scan.protocol.reach_mm)
         half = on_grid(occupancy.bone.astype(np.float32) - np.float32(0.5), occupancy.grid)
         found[case.suite, title, "network at 0.5"] = measure(half, reference, scan.protocol.reach_mm)
     return found
-
-
-def _level(occupancy: Occupancy, settings: Threshold) -> np.typing.NDArray[np.float32]:
-    return threshold.adaptive_threshold(occupancy, settings).level
 
 
 def main() -> None:
@@ -82,10 +75,9 @@ def main() -> None:
     options = parser.parse_args()
     objects = cases(DEVELOPMENT_SEED, REPEATS)
     sums: dict[tuple[str, str, str], Counts] = {}
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for found in pool.map(partial(count, model=options.model), objects):
-            for key, counts in found.items():
-                sums[key] = sums.get(key, Counts()) + counts
+    for found in on_all_cores(partial(count, model=options.model), objects):
+        for key, counts in found.items():
+            sums[key] = sums.get(key, Counts()) + counts
     described = Node.open(options.model, Threshold()).model.description
     lines = [
         "# What each rule of the adaptive threshold gives",

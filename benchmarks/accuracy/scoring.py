@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from benchmarks.accuracy.baselines import classical
+from benchmarks.accuracy.cores import on_all_cores
 from benchmarks.accuracy.measures import Reference, measure
 from benchmarks.accuracy.methods import Node
 from benchmarks.accuracy.suites import Case
@@ -40,7 +38,4 @@ def score(case: Case, model: Path) -> list[Score]:
 
 def score_all(objects: list[Case], model: Path) -> list[Score]:
     """Score many objects, one process per core."""
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    # Fresh processes: ONNX Runtime's threads don't survive a fork.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        return [one for found in pool.map(partial(score, model=model), objects) for one in found]
+    return [one for found in on_all_cores(partial(score, model=model), objects) for one in found]

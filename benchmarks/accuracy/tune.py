@@ -6,12 +6,10 @@ A setting is as good as its mean H over the protocols of S1 and S2; one in which
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 
 from benchmarks.accuracy import baselines
+from benchmarks.accuracy.cores import on_all_cores
 from benchmarks.accuracy.measures import Counts, Reference, failed_gates, measure, rates
 from benchmarks.accuracy.scans import Field
 from benchmarks.accuracy.suites import ANATOMY, Case, cases
@@ -65,11 +63,10 @@ def main() -> None:
     """Print the best settings of each method."""
     objects = [case for case in cases(DEVELOPMENT_SEED, REPEATS) if case.suite != ANATOMY]
     sums: dict[Setting, dict[str, Counts]] = {}
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for found in pool.map(count, objects):
-            for (setting, protocol), counts in found.items():
-                by_protocol = sums.setdefault(setting, {})
-                by_protocol[protocol] = by_protocol.get(protocol, Counts()) + counts
+    for found in on_all_cores(count, objects):
+        for (setting, protocol), counts in found.items():
+            by_protocol = sums.setdefault(setting, {})
+            by_protocol[protocol] = by_protocol.get(protocol, Counts()) + counts
     for name, (_, axes) in GRIDS.items():
         merits = {
             setting[1]: [merit(rates(counts)) for counts in by_protocol.values()]
