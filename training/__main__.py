@@ -1,4 +1,4 @@
-"""Command line: `python -m training generate | train | export`."""
+"""Command line: `python -m training generate | train | recover | export`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     _generate_arguments(commands.add_parser("generate", help="simulate scenes into a cache folder"))
     _train_arguments(commands.add_parser("train", help="train, or resume training"))
+    _recover_arguments(commands.add_parser("recover", help="go on from an exported network"))
     _export_arguments(commands.add_parser("export", help="write the model folder"))
     options = parser.parse_args()
     options.run(options)
@@ -39,6 +40,21 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path("models/skullbase"))
     parser.add_argument("--version", required=True)
     parser.set_defaults(run=_export)
+
+
+def _recover_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=20261)
+    parser.add_argument("--model", type=Path, default=Path("models/skullbase/model.onnx"))
+    parser.add_argument("--step", type=int, required=True, help="where in the training the network stands")
+    parser.set_defaults(run=_recover)
+
+
+def _recover(options: argparse.Namespace) -> None:
+    from training.optimisation import Plan
+    from training.recovery import recover
+
+    recover(options.model, Plan(seed=options.seed), options.step, options.cache)
 
 
 def _train(options: argparse.Namespace) -> None:

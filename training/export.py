@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.network import OUTPUT_NAMES, NetworkSpec, OccupancyNet, scale_hu
+from training.optimisation import Cycle, Plan
 from training.pool import CELL_MM
 
 OPSET = 17
@@ -40,8 +41,9 @@ class Checkpoint:
 
     @property
     def scenes(self) -> int:
-        """Size of the pool at the last step."""
-        return int(self.plan["first_scenes"]) + self.step // int(self.plan["steps_per_scene"])
+        """How many scenes the training had seen by the last step."""
+        cycles = tuple(Cycle(**cycle) for cycle in self.plan["cycles"])
+        return Plan(seed=self.plan["seed"], cycles=cycles).seen(self.step)
 
 
 class Deployed(nn.Module):

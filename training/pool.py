@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulator import ct, shapes
 from simulator.canvas import Scene
-from simulator.scene import TRAINING_GRID, random_scene
+from simulator.scene import THIRD_MIX_FROM, TRAINING_GRID, random_scene
 from simulator.shapes import FineGrid
 from simulator.tissue import log_uniform
 
@@ -22,9 +22,9 @@ CELL_MM = 0.4
 RIM_CELLS = 2
 """Cells cut from every side, where the scene's own border shows through the slice profile."""
 
-SCANS_PER_SCENE = 3
+SCANS_PER_SCENE = 6
 
-SCENES = 2700
+SCENES = THIRD_MIX_FROM + 1300
 """So many scenes are made for a training."""
 
 
@@ -45,9 +45,11 @@ def random_acquisition(random: np.random.Generator) -> ct.Acquisition:
     """A scanner setting: sharp goes with noisy, thin with noisy, slices may overlap."""
     sharp = random.uniform()
     fwhm_mm = float(np.clip(1.15 - 0.75 * sharp + random.normal(0, 0.12), 0.35, 1.2))
-    thickness_mm = log_uniform(random, 0.4, 1.5) if random.uniform() < 0.8 else log_uniform(random, 1.5, 3.0)
-    step_mm = float(np.clip(thickness_mm * random.uniform(0.5, 1.0), 0.4, 3.0))
+    thickness_mm = log_uniform(random, 0.4, 1.5) if random.uniform() < 0.8 else log_uniform(random, 1.5, 5.0)
+    step_mm = float(np.clip(thickness_mm * random.uniform(0.5, 1.0), 0.4, 5.0))
     level = log_uniform(random, 6.0, 40.0) * np.exp(1.6 * sharp**2) * min(1.5, thickness_mm**-0.5)
+    if random.uniform() < 0.15:
+        level *= random.uniform(1.0, 4.0)
     return ct.Acquisition(
         fwhm_mm=fwhm_mm,
         overshoot=random.uniform(0.0, 0.5) if random.uniform() < 0.4 else 0.0,
@@ -115,7 +117,7 @@ def generate(folder: Path, seed: int, indices: range, grid: FineGrid = TRAINING_
             write(folder, index, simulate(seed, index, grid))
 
 
-def wait_for(folder: Path, count: int, poll_s: float = 0.5) -> None:
-    """Block until the first `count` entries exist."""
-    while any(not entry_path(folder, index).exists() for index in range(max(0, count - 4), count)):
+def wait_for(folder: Path, indices: range, poll_s: float = 0.5) -> None:
+    """Block until the last of these entries exist; they are made in order."""
+    while any(not entry_path(folder, index).exists() for index in indices[-4:]):
         time.sleep(poll_s)
