@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
+matplotlib.rcParams["svg.hashsalt"] = "sbnode"
 from matplotlib import pyplot
 
 from benchmarks.accuracy.tally import Row

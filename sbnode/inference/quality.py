@@ -10,6 +10,7 @@ from scipy import ndimage, special
 
 from sbnode.inference.bone import Bone, Finding
 from sbnode.inference.geometry import SliceStack
+from sbnode.inference.motion import moved_slices
 from sbnode.inference.volume import Volume
 
 __all__ = ["Quality", "flags", "measure", "thinnest_plate_mm"]
@@ -45,6 +46,8 @@ SOFT_KERNEL_MM = 1.0
 METAL_HU, METAL_ML = 3000, 0.1
 CUT_MM2 = 20.0
 INFERRED_SHARE = 0.25
+MOST_NAMED = 6
+"""A flag names no more slices than this."""
 
 _SIDES = (("right", "left"), ("front", "back"), ("bottom", "top"))
 """Of the axes x, y and z of the patient: towards smaller and towards larger coordinates."""
@@ -114,6 +117,11 @@ def flags(quality: Quality, volume: Volume, bone: Bone, *, whole: bool = False) 
     metal_ml = float(np.count_nonzero(volume.hu >= METAL_HU)) * voxel_ml
     if metal_ml > METAL_ML:
         found.append(Finding("metal", f"{metal_ml:.1f} mL of metal: beware of streaks near it"))
+    slices, shift_mm = moved_slices(volume)
+    if slices:
+        where = ", ".join(map(str, slices[:MOST_NAMED])) + (", ..." if len(slices) > MOST_NAMED else "")
+        message = f"the patient moved: slices {where} are shifted by up to {shift_mm:.1f} mm against their neighbours"
+        found.append(Finding("motion", message))
     if not whole:
         found += _cut(bone, stack, step_mm)
     if bone.inferred_share > INFERRED_SHARE:
