@@ -7,7 +7,6 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-matplotlib.rcParams["svg.hashsalt"] = "sbnode"
 from matplotlib import pyplot
 
 from benchmarks.accuracy.tally import Row
@@ -41,5 +40,6 @@ def draw(protocols: dict[str, dict[str, Row]], path: Path) -> None:
     axes[0, 1].legend(fontsize=7)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    with pyplot.rc_context({"svg.hashsalt": "sbnode"}):  # else its ids are random
+        figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
