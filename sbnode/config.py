@@ -36,7 +36,7 @@ __all__ = [
 AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-ResultObject = Literal["seg", "stl"]
+ResultObject = Literal["seg", "stl", "fine"]
 Region = Literal["skull_base", "all_bone"]
 
 _S = TypeVar("_S", bound=BaseModel)
@@ -166,6 +166,8 @@ class Results(_Section):
     content_qualification: Literal["RESEARCH", "PRODUCT", "SERVICE"] = "RESEARCH"
     category: Literal["91723000", "123037004"] = "91723000"
     """SNOMED CT code of the segment category: Anatomical Structure, in its current or its older form."""
+    fine: bool = False
+    """Also make a segmentation on the cells of the fine grid."""
 
 
 class Destination(_Section):
@@ -224,6 +226,13 @@ class Config(_Section):
     queue: Queue = Queue()
     status: Status = Status()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _fine_is_made(self) -> Config:
+        wanting = [destination.name for destination in self.destinations if "fine" in destination.objects]
+        if wanting and not self.results.fine:
+            raise ValueError(f"destination {wanting[0]} wants the object 'fine': set results.fine to true")
+        return self
 
     @field_validator("destinations")
     @classmethod

@@ -140,7 +140,7 @@ def run(
     progress: Progress = lambda stage, share: None,
     with_fine: bool = False,
 ) -> Outcome:
-    """Process the best series of ``study`` and write ``RESULT_FILES`` into ``folder``.
+    """Process the best series of ``study`` and write ``RESULT_FILES`` into ``folder``, and ``fine.dcm`` if configured.
 
     Args:
         study: the series of one study.
@@ -223,6 +223,9 @@ def _describe(
     with clock.stage("segmentation"):
         seg = segmentation.build(bone, volume, derivation)
         seg.save_as(folder / "seg.dcm", enforce_file_format=True)
+        if derivation.settings.fine:
+            fine_seg = segmentation.build_fine(bone, volume, derivation)
+            fine_seg.save_as(folder / "fine.dcm", enforce_file_format=True)
     with clock.stage("surface"):
         stl_bytes = stl.to_bytes(surface.extract(bone))
         (folder / "surface.stl").write_bytes(stl_bytes)

@@ -154,3 +154,10 @@ def test_the_job_key_follows_what_changes_the_result(study: list[Series], models
 def test_the_job_key_ignores_where_the_node_runs(study: list[Series], models: Models) -> None:
     moved = CONFIG.model_copy(update={"status": CONFIG.status.model_copy(update={"port": 9999})})
     assert job_key(study[0], models, CONFIG) == job_key(study[0], models, moved)
+
+
+def test_a_fine_segmentation_is_made_where_it_is_wanted(study: list[Series], models: Models, tmp_path: Path) -> None:
+    wanted = CONFIG.model_copy(update={"results": CONFIG.results.model_copy(update={"fine": True})})
+    made(study, models, wanted, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*RESULT_FILES, "fine.dcm"}
+    assert job_key(study[0], models, wanted) != job_key(study[0], models, CONFIG)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -31,7 +33,10 @@ from sbnode.results.segments import (
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
 
-__all__ = ["algorithm", "build", "contributing_equipment", "native_masks"]
+__all__ = ["algorithm", "build", "build_fine", "contributing_equipment", "native_masks"]
+
+FINE_SERIES = 2
+"""The series of the fine segmentation comes after those of the segmentation on the slices and of the surface."""
 
 
 def build(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
@@ -53,14 +58,66 @@ def build(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
         raise NoSkullBase("no voxel of the source slices holds bone of the wanted region")
     slices = range(int(filled[0]), int(filled[-1]) + 1)
     header = read_header(volume)
-    segmentation = _segmentation(labels[slices.start : slices.stop], volume, slices, header, derivation)
+    frames = _Frames(labels[slices.start : slices.stop], slices, _pixel_measures(volume, slices))
+    segmentation = _segmentation(frames, volume, header, derivation)
     _reference_frames(segmentation, volume, slices)
-    _settle(segmentation, derivation)
+    _settle(segmentation, derivation, frames.role)
     # highdicom drops the spacing of a sheared stack; OHIF shows nothing without it.
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     shared.PixelMeasuresSequence = _pixel_measures(volume, slices)
     inherit(segmentation, header)
     return segmentation
+
+
+def build_fine(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
+    """Return the bone as a BINARY Segmentation on the cells of the fine grid, for those who print or plan.
+
+    The grid is orthogonal whatever the tilt and spacing of the source, has cubic cells, and lies in the same Frame of
+    Reference. Frames are as in `build`; they refer to the source images as a whole, for none lies on one of them.
+
+    Raises:
+        NoSkullBase: no cell is bone.
+    """
+    grid, mask = bone.grid, bone.level > 0
+    if not mask.any():
+        raise NoSkullBase("the volume holds no bone of the wanted region")
+    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    labels = mask[box].astype(np.uint8)
+    labels[bone.inferred[box]] = INFERRED_LABEL
+    corners = np.array([[k, box[1].start, box[2].start] for k in range(box[0].start, box[0].stop)], np.float64)
+    spacing_mm = grid.spacing_mm
+    frames = _Frames(
+        labels,
+        range(len(volume.instances)),
+        hd.PixelMeasuresSequence(
+            pixel_spacing=(spacing_mm, spacing_mm), slice_thickness=spacing_mm, spacing_between_slices=spacing_mm
+        ),
+        role="fine",
+        place={
+            "plane_orientation": hd.PlaneOrientationSequence(
+                "PATIENT", [*grid.axes[2].tolist(), *grid.axes[1].tolist()]
+            ),
+            "plane_positions": [hd.PlanePositionSequence("PATIENT", c.tolist()) for c in grid.to_patient(corners)],
+        },
+    )
+    header = read_header(volume)
+    segmentation = _segmentation(frames, volume, header, derivation)
+    _reference_frames(segmentation, volume, frames.sources)
+    _settle(segmentation, derivation, frames.role)
+    inherit(segmentation, header)
+    return segmentation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frames:
+    """Labels (frame, row, column), the slices that they come from, and where they lie; None: on those slices."""
+
+    labels: NDArray[np.uint8]
+    sources: range
+    measures: hd.PixelMeasuresSequence
+    role: str = "seg"
+    place: Mapping[str, Any] = field(default_factory=dict)
 
 
 def contributing_equipment(derivation: Derivation) -> hd.ContributingEquipment:
@@ -101,22 +158,21 @@ def algorithm(derivation: Derivation, segment_number: int = 1) -> hd.AlgorithmId
     )
 
 
-def _segmentation(
-    labels: NDArray[np.uint8], volume: Volume, slices: range, header: Dataset, derivation: Derivation
-) -> hd.seg.Segmentation:
+def _segmentation(frames: _Frames, volume: Volume, header: Dataset, derivation: Derivation) -> hd.seg.Segmentation:
     region = derivation.region
     segments = [bone_segment(region)]
-    if (labels == INFERRED_LABEL).any():
+    if (frames.labels == INFERRED_LABEL).any():
         segments.append(inferred_segment(region))
-    settings = derivation.settings
+    settings, is_fine = derivation.settings, frames.role == "fine"
+    name = f"{segments[0].label} segmentation{' on the fine grid' if is_fine else ''}"
     return hd.seg.Segmentation(
-        source_images=[_shell(volume, k, header) for k in slices],
-        pixel_array=labels,
+        source_images=[_shell(volume, k, header) for k in frames.sources],
+        pixel_array=frames.labels,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(segment, derivation) for segment in segments],
-        series_instance_uid=result_uid(derivation.job_key, "seg.series"),
-        series_number=result_series_number(volume, settings.series_number_offset),
-        sop_instance_uid=result_uid(derivation.job_key, "seg.instance"),
+        series_instance_uid=result_uid(derivation.job_key, f"{frames.role}.series"),
+        series_number=result_series_number(volume, settings.series_number_offset + (FINE_SERIES if is_fine else 0)),
+        sop_instance_uid=result_uid(derivation.job_key, f"{frames.role}.instance"),
         instance_number=1,
         manufacturer="sbnode",
         manufacturer_model_name="sbnode",
@@ -125,10 +181,11 @@ def _segmentation(
         content_label="SKULL_BASE" if region == "skull_base" else "BONE",
         content_description=f"{segments[0].label} from CT, for research, not a medical device",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        pixel_measures=_pixel_measures(volume, slices),
+        pixel_measures=frames.measures,
+        **frames.place,
         omit_empty_frames=False,
         contributing_equipment=[contributing_equipment(derivation)],
-        series_description=f"{segments[0].label} segmentation ({settings.content_qualification})",
+        series_description=f"{name} ({settings.content_qualification})",
         content_date=derivation.made_at.date(),
         content_time=derivation.made_at.time(),
         coding_schemes=[CodingSchemeIdentificationItem(CODING_SCHEME, name="sbnode private concepts")],
@@ -220,6 +277,8 @@ def _reference_frames(segmentation: Dataset, volume: Volume, slices: Sequence[in
         return
     slice_of = {_slice_uid(volume, k): k for k in slices}
     for group in segmentation.PerFrameFunctionalGroupsSequence:
+        if not group.DerivationImageSequence:
+            continue  # the frame lies on no source image
         item = group.DerivationImageSequence[0].SourceImageSequence[0]
         if item.ReferencedSOPInstanceUID not in slice_of:
             continue  # highdicom shares an item between the segments: done already
@@ -238,7 +297,7 @@ def _reference_frames(segmentation: Dataset, volume: Volume, slices: Sequence[in
     segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references
 
 
-def _settle(segmentation: Dataset, derivation: Derivation) -> None:
+def _settle(segmentation: Dataset, derivation: Derivation, role: str) -> None:
     """Set what highdicom leaves out or takes from the clock and from random numbers."""
     made_at = derivation.made_at
     segmentation["PixelData"].VR = "OB"
@@ -248,6 +307,6 @@ def _settle(segmentation: Dataset, derivation: Derivation) -> None:
     for item in segmentation.ContributingEquipmentSequence:
         if item.get("ManufacturerModelName") == "highdicom":
             item.ContributionDateTime = made_at.strftime("%Y%m%d%H%M%S.%f")
-    uid = result_uid(derivation.job_key, "seg.dimensions")
+    uid = result_uid(derivation.job_key, f"{role}.dimensions")
     for item in [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]:
         item.DimensionOrganizationUID = uid
