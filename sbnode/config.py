@@ -260,8 +260,13 @@ def load_config(path: Path | None) -> Config:
     try:
         return _resolve(Config.model_validate(content or {}), path.resolve().parent)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_nearest(e['loc'])}" for e in error.errors())
+        faults = (_fault(found["loc"], found["msg"]) for found in error.errors())
         raise ConfigError(f"{path}: " + "; ".join(faults)) from error
+
+
+def _fault(location: tuple[int | str, ...], message: str) -> str:
+    """Return what is wrong and where; a rule that joins several sections has no location."""
+    return f"{'.'.join(map(str, location))}: {message}{_nearest(location)}" if location else message
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:
