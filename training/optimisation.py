@@ -46,7 +46,7 @@ CYCLES = (
     Cycle(end_step=20_000, peak_rate=2e-3, focused=0.0),
     Cycle(end_step=40_000, peak_rate=1.2e-3, focused=0.5, first_scenes=1440),
     Cycle(
-        end_step=58_000,
+        end_step=54_000,
         peak_rate=1.2e-3,
         focused=0.3,
         batch=4,

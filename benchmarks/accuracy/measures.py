@@ -115,13 +115,13 @@ def measure(level: Field, reference: Reference, tolerance_mm: float) -> Counts:
     truth = reference.truth
     counts = _points(level, truth, tolerance_mm) + _surfaces(level, reference)
     for canal in truth.canals:
-        is_open = _open(level, canal, 0.5 * canal.radius_mm)
+        passes = is_open(level, canal, 0.5 * canal.radius_mm)
         calibre_mm = np.array([2 * canal.radius_mm])
-        counts += Counts(by_calibre=_binned(calibre_mm, np.array([is_open]), CANAL_BINS_MM))
+        counts += Counts(by_calibre=_binned(calibre_mm, np.array([passes]), CANAL_BINS_MM))
         if PATENCY_MM[0] - 1e-6 <= 2 * canal.radius_mm <= PATENCY_MM[1] + 1e-6:
-            counts += Counts(canals=1, canals_open=int(is_open))
+            counts += Counts(canals=1, canals_open=int(passes))
     for hole in truth.holes:
-        closed, wide = int(not _open(level, hole, FINE_MM)), int(2 * hole.radius_mm >= WIDE_HOLE_MM)
+        closed, wide = int(not is_open(level, hole, FINE_MM)), int(2 * hole.radius_mm >= WIDE_HOLE_MM)
         counts += Counts(holes=1, holes_closed=closed, wide_holes=wide, wide_holes_closed=wide * closed)
     for plate in truth.plates:
         counts += _runs(level, reference.field, plate)
@@ -180,10 +180,8 @@ def _distance(mask: Mask) -> FloatArray:
 def _points(level: Field, truth: Truth, tolerance_mm: float) -> Counts:
     """Continuity along normals, bone found on thin mid-surfaces, free cells on narrow axes."""
     counts = Counts()
-    steps = np.arange(-tolerance_mm, tolerance_mm + 1e-9, FINE_MM)
     for plate in truth.plates:
-        ray = plate.points_mm[:, None] + steps[None, :, None] * plate.normals[:, None]
-        hit = np.asarray((at_points(level, ray) > 0).any(axis=1))
+        hit = rays(level, plate, tolerance_mm)
         low, high = CONTINUITY_MM
         counted = (plate.thickness_mm > low - 1e-6) & (plate.thickness_mm < high + 1e-6)
         found = at_points(level, plate.points_mm) > 0
@@ -196,6 +194,13 @@ def _points(level: Field, truth: Truth, tolerance_mm: float) -> Counts:
         )
     free = at_points(level, truth.gaps_mm) <= 0
     return counts + Counts(gap_points=len(free), gap_free=int(free.sum()))
+
+
+def rays(level: Field, plate: Samples, tolerance_mm: float) -> NDArray[np.bool_]:
+    """Whether the ray along the normal of each sample meets bone within the tolerance."""
+    steps = np.arange(-tolerance_mm, tolerance_mm + 1e-9, FINE_MM)
+    ray = plate.points_mm[:, None] + steps[None, :, None] * plate.normals[:, None]
+    return np.asarray((at_points(level, ray) > 0).any(axis=1))
 
 
 def _surfaces(level: Field, reference: Reference) -> Counts:
@@ -219,7 +224,7 @@ def _surfaces(level: Field, reference: Reference) -> Counts:
     )
 
 
-def _open(level: Field, passage: Passage, calibre_radius_mm: float) -> bool:
+def is_open(level: Field, passage: Passage, calibre_radius_mm: float) -> bool:
     """Whether a ball of the given radius passes from end to end inside the true lumen.
 
     The passage is straightened onto (axis, first, second); its ends count as free.
