@@ -23,7 +23,7 @@ SECOND_MIX_FROM = 1440
 """Scenes from this index on are drawn from the second mix: what the first left hardest comes up more often."""
 THIRD_MIX_FROM = 2700
 """Scenes from this index on are drawn from the third mix: marrow comes in."""
-MARROW_HU = (100.0, 400.0)
+MARROW_HU = (220.0, 450.0)
 """Spongy bone full of fatty marrow, as in clivus and condyles: the cells between the trabeculae count as bone."""
 LINING_MM = (0.2, 0.8)
 """Compact bone around a canal that runs through marrow."""

@@ -55,6 +55,16 @@ CYCLES = (
         first_scenes=1300,
         steps_per_scene=0,
     ),
+    Cycle(
+        end_step=59_000,
+        peak_rate=8e-4,
+        focused=0.4,
+        batch=4,
+        patch=(48, 48, 48),
+        scenes_from=THIRD_MIX_FROM,
+        first_scenes=1300,
+        steps_per_scene=0,
+    ),
 )
 
 
