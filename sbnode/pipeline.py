@@ -38,7 +38,7 @@ from sbnode.series import Series
 
 __all__ = ["PIPELINE_VERSION", "RESULT_FILES", "Models", "Outcome", "Progress", "job_key", "run"]
 
-PIPELINE_VERSION = "3"
+PIPELINE_VERSION = "4"
 """Raised when the same series, model and parameters would give another result: then a new job is made."""
 RESULT_FILES = ("seg.dcm", "stl.dcm", "surface.stl", "preview.png", "result.json")
 REGION_MARGIN_MM = 6.0

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,16 +23,27 @@ from sbnode.config import Threshold
 from sbnode.inference import threshold
 
 REPEATS = 3
-SHOWN = ("h", "continuity", "patency", "nsd_250um", "nsd_500um", "assd_mm", "thickness_ratio", "far_false_bone")
+SHOWN = (
+    "h",
+    "continuity",
+    "patency",
+    "nsd_250um",
+    "nsd_500um",
+    "assd_mm",
+    "thickness_ratio",
+    "far_false_bone",
+    "wide_holes_closed",
+)
 NEVER = 2.0
 """No evidence exceeds one."""
 
-Change = dict[str, float]
+Change = dict[str, Any]
 VARIANTS: dict[str, tuple[Change, Change]] = {
     "as it is": ({}, {}),
     "evidence of canals counts everywhere": ({"CANAL_CORE": -1.0}, {}),
     "evidence of canals doesn't count": ({}, {"lumen_shift": 0.0}),
     "evidence of sheets doesn't count": ({}, {"sheet_shift": 0.0}),
+    "sheets count where plates are clear too": ({"SHEET_FADES": (2.0, 3.0)}, {}),
     "no ridge of plates": ({"RIDGE_EVIDENCE": NEVER}, {}),
     "ridge beside canals too": ({"RIDGE_CANAL": NEVER}, {}),
     "neither sheets nor canals": ({"RIDGE_EVIDENCE": NEVER}, {"lumen_shift": 0.0, "sheet_shift": 0.0}),

@@ -29,6 +29,9 @@ COARSE = 2
 """Both are smooth enough to be computed on every second cell along each axis and interpolated between."""
 SHEET_FLOOR = 0.3
 """Evidence of a sheet under this counts as none: near any surface the model is a little unsure."""
+SHEET_FADES = (0.6, 1.1)
+"""Where the smoothed local maximum lies above the first, a plate is seen well and needs a lower threshold less; from
+the second on, not at all: there it would only get thicker, and its true holes would close."""
 CANAL_CORE = 0.2
 """Evidence of a canal counts only near its core, cells with more of it than this: elsewhere the model is a bit unsure,
 and every surface would wear off ..."""
@@ -62,8 +65,8 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     only if its occupancy somewhere exceeds ``seed`` (hysteresis). Bone whose occupancy doesn't exceed one half is
     there only because the threshold was lowered: it is marked as inferred. Near the core of a canal the evidence of it
     raises k by up to ``lumen_shift``, except where there is evidence of a thin sheet, which lowers k by up to
-    ``sheet_shift``. Along the ridge of the evidence of a sheet, the middle of the plate, cells whose occupancy exceeds
-    ``lowest`` are bone in any case unless a canal is beside them.
+    ``sheet_shift``, the more the fainter the plate is. Along the ridge of the evidence of a sheet, the middle of the
+    plate, cells whose occupancy exceeds ``lowest`` are bone in any case unless a canal is beside them.
 
     Returns:
         Bone whose level is occupancy minus k.
@@ -83,11 +86,11 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
         if not bone.any():
             level[start:stop] = -0.5
             return
-        k = _threshold(bone, spacing_mm, settings)[inner]
+        k, highest = (field[inner] for field in _threshold(bone, spacing_mm, settings))
         thin = _evidence(occupancy.sheet[start:stop])
         near = ndimage.maximum_filter(core[low:high], 2 * CANAL_REACH_CELLS + 1)[inner]
         k += settings.lumen_shift * np.where(near, occupancy.lumen[start:stop], np.float32(0)) * (1 - thin)
-        k -= settings.sheet_shift * thin
+        k -= settings.sheet_shift * thin * _faint(highest)
         level[start:stop] = bone[inner] - np.clip(k, settings.lowest, settings.highest)
         sheet = occupancy.sheet[low:high].astype(np.float32)
         plate = _on_ridge(sheet) & (sheet > RIDGE_EVIDENCE) & (bone > settings.lowest)
@@ -132,10 +135,17 @@ def _on_ridge(evidence: Array) -> NDArray[np.bool_]:
     return ridge
 
 
-def _threshold(bone: Array, spacing_mm: float, settings: Threshold) -> Array:
+def _faint(highest: Array) -> Array:
+    """How faint a plate is where the local maximum is ``highest``: 1 to 0 over ``SHEET_FADES``."""
+    seen, clear = SHEET_FADES
+    return np.asarray(np.clip((clear - highest) / (clear - seen), 0, 1), np.float32)
+
+
+def _threshold(bone: Array, spacing_mm: float, settings: Threshold) -> tuple[Array, Array]:
+    """The half-way value, and the smoothed local maximum."""
     highest, lowest = (_smoothed(_extreme(bone, filter_, spacing_mm), spacing_mm, bone.shape) for filter_ in EXTREMES)
     half = np.clip((highest + lowest) / 2, settings.lowest, settings.highest)
-    return np.where(highest - lowest > settings.contrast, half, np.float32(0.5))
+    return np.where(highest - lowest > settings.contrast, half, np.float32(0.5)), highest
 
 
 EXTREMES = (ndimage.maximum_filter1d, ndimage.minimum_filter1d)

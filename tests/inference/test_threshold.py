@@ -168,3 +168,21 @@ def test_a_few_cells_with_evidence_of_a_canal_are_noise_and_weak_evidence_far_fr
     assert not bone.mask[30, 20, 5:35].any()
     assert not bone.mask[30, 21, 5:35].any()
     assert bone.mask[50].all()
+
+
+def test_evidence_of_a_sheet_lowers_the_threshold_more_where_the_plate_is_faint() -> None:
+    def lowered(share: float) -> float:
+        """How much the evidence of a sheet raises the level in the middle of a plate with so much bone."""
+        field = np.zeros((40, 30, 30))
+        field[20] = share
+        sheet = np.zeros(field.shape, np.float16)
+        sheet[20] = 1.0
+        given = replace(occupancy(field), sheet=sheet)
+        with_it, without = (
+            adaptive_threshold(given, Threshold(sheet_shift=shift, lowest=0.0)).level for shift in (0.1, 0.0)
+        )
+        return float(with_it[20, 15, 15] - without[20, 15, 15])
+
+    faint, clear = lowered(0.5), lowered(1.0)
+    assert faint > 0.04
+    assert faint > 1.5 * clear
