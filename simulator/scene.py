@@ -21,12 +21,6 @@ GAP_MM = 2.0
 """Gaps and holes narrower than this are marked as lumen."""
 SECOND_MIX_FROM = 1440
 """Scenes from this index on are drawn from the second mix: what the first left hardest comes up more often."""
-THIRD_MIX_FROM = 2700
-"""Scenes from this index on are drawn from the third mix: marrow comes in."""
-MARROW_HU = (220.0, 450.0)
-"""Spongy bone full of fatty marrow, as in clivus and condyles: the cells between the trabeculae count as bone."""
-LINING_MM = (0.2, 0.8)
-"""Compact bone around a canal that runs through marrow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +38,15 @@ class Mix:
     """Of canals: filled with contrast medium."""
     spongy: float
     """Of thick bone."""
-    marrow: float = 0.0
-    """Of spongy bone."""
 
 
 FIRST_MIX = Mix(block=0.35, slab=0.35, pierced=0.6, lattice=0.2, holed=0.4, contrast=0.15, spongy=0.5)
 SECOND_MIX = Mix(block=0.25, slab=0.6, pierced=0.9, lattice=0.2, holed=0.75, contrast=0.25, spongy=0.6)
-THIRD_MIX = Mix(block=0.3, slab=0.5, pierced=0.8, lattice=0.2, holed=0.7, contrast=0.2, spongy=0.6, marrow=0.5)
 
 
 def random_scene(seed: int, index: int, grid: FineGrid = TRAINING_GRID) -> Scene:
     """Scene `index` of the series `seed`."""
-    mix = FIRST_MIX if index < SECOND_MIX_FROM else SECOND_MIX if index < THIRD_MIX_FROM else THIRD_MIX
+    mix = FIRST_MIX if index < SECOND_MIX_FROM else SECOND_MIX
     random = np.random.default_rng((seed, index))
     canvas = Canvas.blank(grid, medium(random))
     for _ in range(int(random.integers(1, 3))):
@@ -114,8 +105,7 @@ def _solid(canvas: Canvas, distance: FloatArray, bone_hu: float, mix: Mix, rando
     if random.uniform() < mix.spongy:
         cortex_mm = random.uniform(0.5, 2.0)
         core = shapes.inside_fraction(distance + cortex_mm, grid.step_mm)
-        marrow = mix.marrow > 0 and random.uniform() < mix.marrow
-        spongy_hu = random.uniform(*MARROW_HU) if marrow else random.uniform(0.3, 0.75) * compact
+        spongy_hu = random.uniform(0.3, 0.75) * compact
         spongy = _textured(spongy_hu, grid, random.uniform(0.05, 0.3), random)
         hu = np.asarray(compact + core * (spongy - compact), dtype=np.float32)
     canvas.ossify(shapes.inside_fraction(distance, grid.step_mm), hu)
@@ -351,18 +341,7 @@ def _draw_canal(
     radius: FloatArray | float = radius_mm
     if swing and wall_mm == 0.0:
         radius = np.asarray(radius_mm * (1 + swing * np.sin(rate * s)), dtype=np.float32)
-    if mix.marrow > 0 and wall_mm == 0.0:
-        _line(canvas, away - radius, random)
     _carve(canvas, away, radius, content, wall_mm)
-
-
-def _line(canvas: Canvas, distance: FloatArray, random: np.random.Generator) -> None:
-    """Compact bone around a tube where that runs through marrow: without it no scan could show the tube."""
-    through = (distance < 0) & (canvas.bone > 0.5) & (canvas.hu < MARROW_HU[1])
-    if through.any():
-        lining = shapes.inside_fraction(distance - random.uniform(*LINING_MM), canvas.grid.step_mm)
-        compact = np.maximum(canvas.hu, np.float32(random.uniform(*BONE_HU)))
-        canvas.hu += lining * (canvas.bone > 0.5) * (compact - canvas.hu)
 
 
 def _carve(canvas: Canvas, away: FloatArray, radius: FloatArray | float, content_hu: float, wall_mm: float) -> None:

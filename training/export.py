@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.network import OUTPUT_NAMES, NetworkSpec, OccupancyNet, scale_hu
-from training.optimisation import Cycle, Plan
 from training.pool import CELL_MM
 
 OPSET = 17
@@ -41,9 +40,8 @@ class Checkpoint:
 
     @property
     def scenes(self) -> int:
-        """How many scenes the training had seen by the last step."""
-        cycles = tuple(Cycle(**cycle) for cycle in self.plan["cycles"])
-        return Plan(seed=self.plan["seed"], cycles=cycles).seen(self.step)
+        """Size of the pool at the last step."""
+        return int(self.plan["first_scenes"]) + self.step // int(self.plan["steps_per_scene"])
 
 
 class Deployed(nn.Module):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulator import ct, shapes
 from simulator.canvas import Scene
-from simulator.scene import THIRD_MIX_FROM, TRAINING_GRID, random_scene
+from simulator.scene import TRAINING_GRID, random_scene
 from simulator.shapes import FineGrid
 from simulator.tissue import log_uniform
 
@@ -22,9 +22,9 @@ CELL_MM = 0.4
 RIM_CELLS = 2
 """Cells cut from every side, where the scene's own border shows through the slice profile."""
 
-SCANS_PER_SCENE = 6
+SCANS_PER_SCENE = 3
 
-SCENES = THIRD_MIX_FROM + 1300
+SCENES = 2700
 """So many scenes are made for a training."""
 
 
@@ -117,7 +117,7 @@ def generate(folder: Path, seed: int, indices: range, grid: FineGrid = TRAINING_
             write(folder, index, simulate(seed, index, grid))
 
 
-def wait_for(folder: Path, indices: range, poll_s: float = 0.5) -> None:
-    """Block until the last of these entries exist; they are made in order."""
-    while any(not entry_path(folder, index).exists() for index in indices[-4:]):
+def wait_for(folder: Path, count: int, poll_s: float = 0.5) -> None:
+    """Block until the first `count` entries exist."""
+    while any(not entry_path(folder, index).exists() for index in range(max(0, count - 4), count)):
         time.sleep(poll_s)
