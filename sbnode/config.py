@@ -155,7 +155,7 @@ class Threshold(_Section):
     """A component must somewhere exceed this occupancy."""
     lumen_shift: float = Field(2.1, ge=0, le=4)
     """Added to the threshold where the model sees a canal or narrow gap, times its evidence."""
-    sheet_shift: float = Field(0.2, ge=0, le=1)
+    sheet_shift: float = Field(0.25, ge=0, le=1)
     """Taken from the threshold where the model sees a thin sheet of bone, times its evidence."""
 
 
