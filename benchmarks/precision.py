@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("models/skullbase"))
     parser.add_argument("--work", type=Path, default=Path("runs/precision"))
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     quantise(options.model, options.work)
     folders = {"FP32": options.model, "INT8": options.work}
     spent = {name: seconds(folder) for name, folder in folders.items()}

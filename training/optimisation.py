@@ -119,7 +119,7 @@ def _advance(learner: Learner, plan: Plan, scenes: Path) -> dict[str, float]:
     for group in learner.optimiser.param_groups:
         group["lr"] = plan.rate(learner.step)
     hu, truth = batch(plan, learner.step, scenes)
-    # Convolutions in bfloat16: nearly twice the steps on processors that have it; the weights stay in float32.
+    # Convolutions in bfloat16: faster on processors that have it; the weights stay in float32.
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = learner.network(scale_hu(hu, plan.network.window_hu))
     total, terms = loss(logits.float(), truth, plan.weights)

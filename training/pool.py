@@ -19,8 +19,8 @@ from simulator.tissue import log_uniform
 CELL_MM = 0.4
 """Grid of the network's input and output."""
 
-RIM_CELLS = 2
-"""Cells cut from every side, where the scene's own border shows through the slice profile."""
+RIM_CELLS = (8, 2, 2)
+"""Cells cut from both ends of each axis, where the scene's own border shows through the slice profile and the blur."""
 
 SCANS_PER_SCENE = 3
 
@@ -42,7 +42,7 @@ class Entry:
 
 
 def random_acquisition(random: np.random.Generator) -> ct.Acquisition:
-    """A scanner setting: sharp goes with noisy, thin with noisy, slices may overlap."""
+    """A scanner setting: sharp goes with noisy, thin with noisy, slices may overlap; some are noisier still."""
     sharp = random.uniform()
     fwhm_mm = float(np.clip(1.15 - 0.75 * sharp + random.normal(0, 0.12), 0.35, 1.2))
     thickness_mm = log_uniform(random, 0.4, 1.5) if random.uniform() < 0.8 else log_uniform(random, 1.5, 5.0)
@@ -69,7 +69,7 @@ def simulate(seed: int, index: int, grid: FineGrid = TRAINING_GRID) -> Entry:
     scene = random_scene(seed, index, grid)
     random = np.random.default_rng((seed, index, 1))
     factor = round(CELL_MM / scene.step_mm)
-    rim = (slice(RIM_CELLS, -RIM_CELLS),) * 3
+    rim = tuple(slice(cells, -cells) for cells in RIM_CELLS)
     scans = [_scan(scene, random)[rim] for _ in range(SCANS_PER_SCENE)]
     occupancy = shapes.block_mean(scene.bone, factor)[rim]
     sheet = shapes.block_max(scene.sheet, factor)[rim]

@@ -23,9 +23,14 @@ BATCHES = 20
 def recover(model: Path, plan: Plan, step: int, cache: Path) -> Path:
     """Write the checkpoint that stands at `step` of `plan` with the weights of `model`. Returns its path.
 
+    The optimiser starts anew; its moments are not in the model.
+
     Raises:
+        FileExistsError: `cache` holds a checkpoint already.
         KeyError: the ONNX file lacks a weight of the network of `plan`.
     """
+    if (cache / "checkpoint.pt").exists():
+        raise FileExistsError(f"{cache / 'checkpoint.pt'} exists: name another folder or remove it")
     weights = {
         tensor.name.removeprefix("network."): torch.from_numpy(numpy_helper.to_array(tensor).copy())
         for tensor in onnx.load(str(model)).graph.initializer

@@ -1,7 +1,7 @@
 """`python -m benchmarks.accuracy.failures --out models/skullbase/failures.png`: where sbnode is wrong, in pictures.
 
 On development objects, the worst of each kind and protocol: the thickest plate that is lost, the widest canal and the
-widest true hole that are closed. Each is cut so that the structure is seen across.
+widest true hole that are closed, on the three protocols. Each is cut so that the structure is seen across.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def main() -> None:
         key = (failure.protocol, failure.kind)
         if key not in worst or failure.size_mm > worst[key].size_mm:
             worst[key] = failure
-    draw([failure for key, failure in sorted(worst.items()) if key[0] != "any"], options.out)
+    shown = [failure for (protocol, _), failure in sorted(worst.items()) if protocol != "any"]
+    if shown:
+        draw(shown, options.out)
     for (protocol, kind), failure in sorted(worst.items()):
         print(f"{protocol}: {kind}, {failure.size_mm:.2f} mm")
 

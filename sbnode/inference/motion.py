@@ -1,15 +1,15 @@
-"""Whether the patient moved during the scan: slices that don't continue their neighbours.
+"""Whether the patient moved during the scan: slices that don't continue the one before.
 
-Anatomy changes slowly from slice to slice, so that a slice lies where the mean of its two neighbours does, in a tilted
-stack too. Where the patient moved, it is shifted against that mean. The shift is found by phase correlation (Kuglin and
-Hines, 1975) of the bone edges.
+Anatomy goes on evenly from slice to slice, so that neighbouring slices are shifted against each other by about as much
+as those nearby: by nothing, or evenly where the stack leans against the head. Where the patient moved, the shift stands
+out. It is found by correlation of the edges (after Kuglin and Hines, 1975). A rotation in place is not seen.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
 from sbnode.inference.volume import Volume
 
@@ -23,48 +23,56 @@ BAND = (0.03, 0.25)
 """Spatial frequencies that are compared, in cycles per pixel: edges, neither shading nor noise."""
 CLEAR = 0.25
 """A peak of the correlation below this share of a perfect one says nothing: the slices look different."""
-
-SHIFT_MM = 0.6
-"""Motion is a shift of more than this ..."""
+SHIFT_MM, SHIFT_STEPS = 0.6, 0.5
+"""Motion is a shift that differs from what is usual nearby by more than this, and this share of the slice step ..."""
 TIMES_USUAL = 5.0
-"""... and of so many times what is usual nearby: where the head tapers, all slices are shifted a little."""
-NEARBY_SLICES = 13
+"""... and by so many times as much as shifts nearby usually do: where the head tapers, they all differ."""
+NEARBY = 6
+"""So many shifts on either side are near; half of them must be known."""
+
+Image = NDArray[np.float32]
+Spectrum = NDArray[np.complex64]
 
 
 def moved_slices(volume: Volume) -> tuple[tuple[int, ...], float]:
-    """Return the slices, counted from 1, that the patient's motion has shifted, and the largest shift in mm."""
-    shifts = np.nan_to_num(shifts_mm(volume))
-    if not shifts.size:
-        return (), 0.0
-    usual = ndimage.median_filter(shifts, NEARBY_SLICES, mode="nearest")
-    moved = np.flatnonzero((shifts > SHIFT_MM) & (shifts > TIMES_USUAL * usual))
-    return tuple(int(k) + 2 for k in moved), float(shifts[moved].max(initial=0.0))
+    """Return the slices before which the patient moved, as indices into the stack, and the largest shift in mm."""
+    shifts = shifts_mm(volume)
+    steps_mm = np.diff(volume.stack.positions_mm)
+    moved, largest_mm = [], 0.0
+    for k, shift in enumerate(shifts):
+        nearby = shifts[max(k - NEARBY, 0) : k + NEARBY + 1]
+        known = nearby[np.isfinite(nearby[:, 0])]
+        if not np.isfinite(shift[0]) or 2 * len(known) < len(nearby) or len(known) < NEARBY:
+            continue
+        usual = np.median(known, axis=0)
+        away_mm = float(np.linalg.norm(shift - usual))
+        spread_mm = float(np.median(np.linalg.norm(known - usual, axis=1)))
+        if away_mm > max(SHIFT_MM, SHIFT_STEPS * float(steps_mm[k]), TIMES_USUAL * spread_mm):
+            moved.append(k + 1)
+            largest_mm = max(largest_mm, away_mm)
+    return tuple(moved), largest_mm
 
 
 def shifts_mm(volume: Volume) -> NDArray[np.float64]:
-    """Return how far each slice but the first and last is shifted against the mean of its neighbours, in its plane.
+    """Return how far each slice but the first is shifted against the one before, along columns and along rows.
 
     Returns:
-        mm, shape (slices - 2,), not a number where a slice looks too different to say; empty for fewer than three
-        slices.
+        mm, shape (slices - 1, 2); not a number where the two slices look too different to say.
     """
     stack = volume.stack
     spacings_mm = (stack.row_spacing_mm, stack.column_spacing_mm)
-    blocks = (max(1, round(PIXEL_MM / spacings_mm[0])), max(1, round(PIXEL_MM / spacings_mm[1])))
-    pixels_mm = np.array(blocks) * spacings_mm
-    positions_mm = stack.positions_mm
-    found = np.full(max(len(volume.hu) - 2, 0), np.nan)
-    spectra = [_spectrum(image, blocks) for image in volume.hu[:2]]
-    for k in range(1, len(volume.hu) - 1):
-        spectra.append(_spectrum(volume.hu[k + 1], blocks))
-        before, here, after = spectra
-        share = np.float32((positions_mm[k] - positions_mm[k - 1]) / (positions_mm[k + 1] - positions_mm[k - 1]))
-        found[k - 1] = np.linalg.norm(_shift(here, (1 - share) * before + share * after) * pixels_mm)
-        spectra = spectra[1:]
+    wanted = [round(PIXEL_MM / spacing_mm) for spacing_mm in spacings_mm]
+    blocks = (min(max(1, wanted[0]), stack.rows), min(max(1, wanted[1]), stack.columns))
+    found = np.full((max(len(volume.hu) - 1, 0), 2), np.nan)
+    before = _spectrum(volume.hu[0], blocks)
+    for k in range(len(found)):
+        here = _spectrum(volume.hu[k + 1], blocks)
+        found[k] = _shift(here, before) * np.array(blocks) * spacings_mm
+        before = here
     return found
 
 
-def _spectrum(image: NDArray[np.int16], blocks: tuple[int, int]) -> NDArray[np.complex64]:
+def _spectrum(image: NDArray[np.int16], blocks: tuple[int, int]) -> Spectrum:
     """Spectrum of an averaged slice that fades out at its border."""
     rows, columns = (size // block for size, block in zip(image.shape, blocks, strict=True))
     cut = image[: rows * blocks[0], : columns * blocks[1]].reshape(rows, blocks[0], columns, blocks[1])
@@ -73,15 +81,15 @@ def _spectrum(image: NDArray[np.int16], blocks: tuple[int, int]) -> NDArray[np.c
     return np.asarray(fft.fft2(mean * fade))
 
 
-def _shift(here: NDArray[np.complex64], there: NDArray[np.complex64]) -> NDArray[np.float64]:
-    """How far ``here`` is shifted, in pixels along rows and columns; not a number without a clear peak."""
+def _shift(here: Spectrum, there: Spectrum) -> NDArray[np.float64]:
+    """How far ``here`` is shifted, in pixels along columns and rows; not a number without a clear peak."""
     frequency = np.hypot(fft.fftfreq(here.shape[0])[:, None], fft.fftfreq(here.shape[1])[None, :])
     band = (frequency > BAND[0]) & (frequency < BAND[1])
     cross = here * there.conj()
     # Weighted by the root of the power: pure phase correlation would listen to noise.
     weight = band / np.sqrt(np.maximum(np.abs(cross), 1e-3))
     surface = fft.ifft2(cross * weight).real
-    best = surface.max() * surface.size / max(float((np.abs(cross) * weight).sum()), 1e-3)
+    best = surface.max(initial=0) * surface.size / max(float((np.abs(cross) * weight).sum()), 1e-3)
     if best < CLEAR:
         return np.full(2, np.nan)
     peak = np.unravel_index(surface.argmax(), surface.shape)
@@ -89,5 +97,6 @@ def _shift(here: NDArray[np.complex64], there: NDArray[np.complex64]) -> NDArray
     for axis, size in enumerate(surface.shape):
         line = surface[:, peak[1]] if axis == 0 else surface[peak[0]]
         low, top, high = (float(line[(peak[axis] + step) % size]) for step in (-1, 0, 1))
-        found[axis] = (peak[axis] + size // 2) % size - size // 2 + 0.5 * (low - high) / (low - 2 * top + high)
+        curvature = low - 2 * top + high
+        found[axis] = (peak[axis] + size // 2) % size - size // 2 + (0.5 * (low - high) / curvature if curvature else 0)
     return found

@@ -47,7 +47,7 @@ METAL_HU, METAL_ML = 3000, 0.1
 CUT_MM2 = 20.0
 INFERRED_SHARE = 0.25
 MOST_NAMED = 6
-"""A flag names no more slices than this."""
+"""A flag names no more places than this."""
 
 _SIDES = (("right", "left"), ("front", "back"), ("bottom", "top"))
 """Of the axes x, y and z of the patient: towards smaller and towards larger coordinates."""
@@ -117,17 +117,28 @@ def flags(quality: Quality, volume: Volume, bone: Bone, *, whole: bool = False) 
     metal_ml = float(np.count_nonzero(volume.hu >= METAL_HU)) * voxel_ml
     if metal_ml > METAL_ML:
         found.append(Finding("metal", f"{metal_ml:.1f} mL of metal: beware of streaks near it"))
-    slices, shift_mm = moved_slices(volume)
-    if slices:
-        where = ", ".join(map(str, slices[:MOST_NAMED])) + (", ..." if len(slices) > MOST_NAMED else "")
-        message = f"the patient moved: slices {where} are shifted by up to {shift_mm:.1f} mm against their neighbours"
-        found.append(Finding("motion", message))
+    found += _motion(bone, volume)
     if not whole:
         found += _cut(bone, stack, step_mm)
     if bone.inferred_share > INFERRED_SHARE:
         message = f"{bone.inferred_share:.0%} of the bone is inferred: the scan is too coarse to show it"
         found.append(Finding("mostly_inferred", message))
     return tuple(found)
+
+
+def _motion(bone: Bone, volume: Volume) -> list[Finding]:
+    """Report where the patient may have moved, between the first and the last slice that shows the wanted bone."""
+    filled = np.flatnonzero((bone.level > 0).any(axis=(1, 2)))
+    if not filled.size:
+        return []
+    ends_mm = bone.grid.to_patient(np.array([[filled[0], 0, 0], [filled[-1], 0, 0]], np.float64)) @ volume.stack.normal
+    first, last = np.searchsorted(volume.stack.positions_mm, ends_mm)
+    slices, shift_mm = moved_slices(volume)
+    places = [f"z {volume.stack.origins_mm[k, 2]:.1f}" for k in slices if first <= k <= last]
+    if not places:
+        return []
+    where = ", ".join(places[:MOST_NAMED]) + (", ..." if len(places) > MOST_NAMED else "")
+    return [Finding("motion", f"the patient may have moved by up to {shift_mm:.1f} mm, at {where} mm")]
 
 
 def _noise_hu(images: list[Image]) -> float | None:

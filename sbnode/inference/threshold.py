@@ -28,7 +28,7 @@ SHEET_FLOOR = 0.3
 """Evidence of a sheet under this counts as none: near any surface the model is a little unsure."""
 SHEET_FADES = (0.6, 1.1)
 """Where the smoothed local maximum lies above the first, a plate is seen well and needs a lower threshold less: it
-would only get thicker, and its true holes would close. The shift would end at the second; at 1 a fifth of it is left."""
+would only get thicker, and its true holes would close. The shift would end at the second; at 1 a fifth is left."""
 CANAL_CORE = 0.2
 """Evidence of a canal counts only near its core, cells with more of it than this: elsewhere the model is a bit unsure,
 and every surface would wear off ..."""

@@ -1,4 +1,4 @@
-"""The DICOM Segmentation: bone on the slices of the source series (PS3.3 A.51)."""
+"""The DICOM Segmentations (PS3.3 A.51): bone on the slices of the source series, and on the fine grid."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from sbnode.results.uids import result_uid
 
 __all__ = ["algorithm", "build", "build_fine", "contributing_equipment", "native_masks"]
 
-FINE_SERIES = 2
-"""The series of the fine segmentation comes after those of the segmentation on the slices and of the surface."""
+FINE_SERIES_STEP = 2000
+"""Added to the Series Number, so that this series never has that of another source's segmentation or surface."""
 
 
 def build(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
@@ -57,23 +57,15 @@ def build(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
     if not filled.size:
         raise NoSkullBase("no voxel of the source slices holds bone of the wanted region")
     slices = range(int(filled[0]), int(filled[-1]) + 1)
-    header = read_header(volume)
     frames = _Frames(labels[slices.start : slices.stop], slices, _pixel_measures(volume, slices))
-    segmentation = _segmentation(frames, volume, header, derivation)
-    _reference_frames(segmentation, volume, slices)
-    _settle(segmentation, derivation, frames.role)
-    # highdicom drops the spacing of a sheared stack; OHIF shows nothing without it.
-    shared = segmentation.SharedFunctionalGroupsSequence[0]
-    shared.PixelMeasuresSequence = _pixel_measures(volume, slices)
-    inherit(segmentation, header)
-    return segmentation
+    return _finished(frames, volume, derivation)
 
 
 def build_fine(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
     """Return the bone as a BINARY Segmentation on the cells of the fine grid, for those who print or plan.
 
     The grid is orthogonal whatever the tilt and spacing of the source, has cubic cells, and lies in the same Frame of
-    Reference. Frames are as in `build`; they refer to the source images as a whole, for none lies on one of them.
+    Reference. Frames are as in `build`; the object refers to the source images as a whole.
 
     Raises:
         NoSkullBase: no cell is bone.
@@ -94,6 +86,8 @@ def build_fine(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
             pixel_spacing=(spacing_mm, spacing_mm), slice_thickness=spacing_mm, spacing_between_slices=spacing_mm
         ),
         role="fine",
+        title=" on the fine grid",
+        series_step=FINE_SERIES_STEP,
         place={
             "plane_orientation": hd.PlaneOrientationSequence(
                 "PATIENT", [*grid.axes[2].tolist(), *grid.axes[1].tolist()]
@@ -101,23 +95,35 @@ def build_fine(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
             "plane_positions": [hd.PlanePositionSequence("PATIENT", c.tolist()) for c in grid.to_patient(corners)],
         },
     )
-    header = read_header(volume)
-    segmentation = _segmentation(frames, volume, header, derivation)
-    _reference_frames(segmentation, volume, frames.sources)
-    _settle(segmentation, derivation, frames.role)
-    inherit(segmentation, header)
-    return segmentation
+    return _finished(frames, volume, derivation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frames:
-    """Labels (frame, row, column), the slices that they come from, and where they lie; None: on those slices."""
+    """Labels (frame, row, column), the slices that they come from, and where they lie; empty: on those slices.
+
+    ``role`` goes into the UIDs, ``title`` and ``series_step`` into what the series is called.
+    """
 
     labels: NDArray[np.uint8]
     sources: range
     measures: hd.PixelMeasuresSequence
     role: str = "seg"
+    title: str = ""
+    series_step: int = 0
     place: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _finished(frames: _Frames, volume: Volume, derivation: Derivation) -> Dataset:
+    header = read_header(volume)
+    segmentation = _segmentation(frames, volume, header, derivation)
+    _reference_frames(segmentation, volume, frames.sources)
+    _settle(segmentation, derivation, frames.role)
+    # highdicom drops the spacing of a sheared stack, without which OHIF shows nothing, and puts the source's measures
+    # in place of ours where the pixels are as large.
+    segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = frames.measures
+    inherit(segmentation, header)
+    return segmentation
 
 
 def contributing_equipment(derivation: Derivation) -> hd.ContributingEquipment:
@@ -163,15 +169,14 @@ def _segmentation(frames: _Frames, volume: Volume, header: Dataset, derivation: 
     segments = [bone_segment(region)]
     if (frames.labels == INFERRED_LABEL).any():
         segments.append(inferred_segment(region))
-    settings, is_fine = derivation.settings, frames.role == "fine"
-    name = f"{segments[0].label} segmentation{' on the fine grid' if is_fine else ''}"
+    settings = derivation.settings
     return hd.seg.Segmentation(
         source_images=[_shell(volume, k, header) for k in frames.sources],
         pixel_array=frames.labels,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(segment, derivation) for segment in segments],
         series_instance_uid=result_uid(derivation.job_key, f"{frames.role}.series"),
-        series_number=result_series_number(volume, settings.series_number_offset + (FINE_SERIES if is_fine else 0)),
+        series_number=result_series_number(volume, settings.series_number_offset + frames.series_step),
         sop_instance_uid=result_uid(derivation.job_key, f"{frames.role}.instance"),
         instance_number=1,
         manufacturer="sbnode",
@@ -185,7 +190,7 @@ def _segmentation(frames: _Frames, volume: Volume, header: Dataset, derivation: 
         **frames.place,
         omit_empty_frames=False,
         contributing_equipment=[contributing_equipment(derivation)],
-        series_description=f"{name} ({settings.content_qualification})",
+        series_description=f"{segments[0].label} segmentation{frames.title} ({settings.content_qualification})",
         content_date=derivation.made_at.date(),
         content_time=derivation.made_at.time(),
         coding_schemes=[CodingSchemeIdentificationItem(CODING_SCHEME, name="sbnode private concepts")],

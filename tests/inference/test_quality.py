@@ -83,8 +83,9 @@ def test_what_is_coarse_is_flagged_with_its_number() -> None:
 def test_metal_is_flagged_by_its_volume() -> None:
     filled = volume()
     filled.hu[4:15, 5, 4:15] = 3071
-    found = {flag.code: flag.message for flag in quality.flags(FINE, filled, bone(block()))}
-    assert "0.1 mL" in found["metal"]
+    (flag,) = quality.flags(FINE, filled, bone(block()))
+    assert flag.code == "metal"
+    assert "0.1 mL" in flag.message
 
 
 @pytest.mark.parametrize("tilt_degrees", [0.0, 20.0])
@@ -125,3 +126,29 @@ def test_mostly_inferred_bone_is_flagged() -> None:
     (flag,) = quality.flags(FINE, volume(), guessed)
     assert flag.code == "mostly_inferred"
     assert "50%" in flag.message
+
+
+def test_motion_is_flagged_where_the_wanted_bone_lies() -> None:
+    head = simulate_head(slices=30, rows=320, spacing_mm=(1.0, 0.6, 0.6))
+    hu = head.hu.copy()
+    hu[14:] = np.roll(hu[14:], 5, axis=1)
+    moved = Volume(hu=hu, stack=head.stack, instances=(), frames=())
+
+    def coded(first: int, last: int) -> list[str]:
+        """Flags of a block of bone between two slices."""
+        grid = Grid(
+            origin_mm=head.stack.origins_mm[0] + [90.0, 90.0, 0.0],
+            axes=np.eye(3)[::-1],
+            spacing_mm=0.5,
+            shape=(60, 9, 9),
+        )
+        level = np.full(grid.shape, -0.5, np.float32)
+        level[2 * first : 2 * last, 2:-2, 2:-2] = 0.5
+        none = np.zeros(grid.shape, bool)
+        of = Bone(grid=grid, level=level, inferred=none, canal=none, plate=none)
+        return [f.message for f in quality.flags(FINE, moved, of, whole=True) if f.code == "motion"]
+
+    (message,) = coded(5, 25)
+    assert "3.0 mm" in message
+    assert f"z {head.stack.origins_mm[14, 2]:.1f}" in message
+    assert coded(17, 25) == []

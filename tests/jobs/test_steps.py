@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from sbnode import metrics
+from sbnode.config import ResultObject
 from sbnode.errors import (
     ConfigError,
     DestinationRefused,
@@ -115,6 +117,21 @@ def test_what_a_destination_does_becomes_an_outcome_and_is_counted(tmp_path: Pat
     assert outcome["status"] == status
     assert "CANARY" not in str(outcome)
     assert counter._value.get() == before + 1
+
+
+@pytest.mark.parametrize("kind", get_args(ResultObject))
+def test_every_object_that_a_destination_may_list_has_a_file(tmp_path: Path, kind: str) -> None:
+    sent: list[Path] = []
+
+    def store(path: Path, *_: object) -> int:
+        sent.append(path)
+        return 0x0000
+
+    made, spool, study = steps(tmp_path, store=store)
+    job = made.choose(study)["job"]
+    made.process(job)
+    assert made.deliver(job, "d0", kind)["status"] == "delivered"
+    assert sent == [spool.result_folder(job) / f"{kind}.dcm"]
 
 
 def test_an_instance_that_left_the_spool_is_a_failure_with_its_number(tmp_path: Path) -> None:

@@ -73,12 +73,13 @@ def make_scan(
     tilt_degrees: float = 0.0,
     positions_mm: Sequence[float] | None = None,
     slice_mm: float = 1.0,
+    pixel_mm: tuple[float, float] = (0.6, 0.55),
     **attributes: Any,
 ) -> Scan:
     """Write the series and read it back; 34 slices of 64 x 72 pixels of 0.6 x 0.55 mm."""
     stack = axial_stack(
         (34 if positions_mm is None else len(positions_mm), 64, 72),
-        (slice_mm, 0.6, 0.55),
+        (slice_mm, *pixel_mm),
         positions_mm=positions_mm,
         tilt_degrees=tilt_degrees,
         centre_mm=(4.0, 0.0, 0.0),

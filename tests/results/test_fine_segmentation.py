@@ -19,7 +19,7 @@ from sbnode.inference.bone import Bone
 from sbnode.results.segmentation import build, build_fine
 from tests.conftest import unavailable
 from tests.integration.peers import program
-from tests.results.phantom import Scan, derivation
+from tests.results.phantom import Scan, derivation, make_scan
 
 
 def saved(dataset: Dataset, path: Path) -> Path:
@@ -54,7 +54,7 @@ def test_it_belongs_to_the_scan_and_is_another_object_than_the_one_on_the_slices
     assert fine.PatientID == native.PatientID
     assert fine.SOPInstanceUID != native.SOPInstanceUID
     assert fine.SeriesInstanceUID != native.SeriesInstanceUID
-    assert fine.SeriesNumber == native.SeriesNumber + 2
+    assert fine.SeriesNumber == native.SeriesNumber + 2000
     (series,) = fine.ReferencedSeriesSequence
     assert len(series.ReferencedInstanceSequence) == len(scan.volume.instances)
     (measures,) = fine.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
@@ -72,6 +72,14 @@ def test_a_multi_frame_source_is_referred_to_as_a_whole(scan: Scan) -> None:
     (series,) = fine.ReferencedSeriesSequence
     (item,) = series.ReferencedInstanceSequence
     assert (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID) == (enhanced_ct, "1.2.3.4")
+
+
+def test_measures_are_those_of_the_grid_where_the_pixels_are_as_large(tmp_path: Path) -> None:
+    scan = make_scan(tmp_path, pixel_mm=(0.4, 0.4))
+    (measures,) = (
+        build_fine(scan.bone, scan.volume, derivation()).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    )
+    assert [float(v) for v in (measures.SliceThickness, measures.SpacingBetweenSlices)] == [0.4, 0.4]
 
 
 def test_without_bone_there_is_none(scan: Scan) -> None:
