@@ -44,6 +44,7 @@ VARIANTS: dict[str, tuple[Change, Change]] = {
     "evidence of canals doesn't count": ({}, {"lumen_shift": 0.0}),
     "evidence of sheets doesn't count": ({}, {"sheet_shift": 0.0}),
     "sheets count where plates are clear too": ({"SHEET_FADES": (2.0, 3.0)}, {}),
+    "no line of canals": ({"LINE_EVIDENCE": NEVER}, {}),
     "no ridge of plates": ({"RIDGE_EVIDENCE": NEVER}, {}),
     "ridge beside canals too": ({"RIDGE_CANAL": NEVER}, {}),
     "neither sheets nor canals": ({"RIDGE_EVIDENCE": NEVER}, {"lumen_shift": 0.0, "sheet_shift": 0.0}),

@@ -44,6 +44,18 @@ RIDGE_LEVEL = 0.2
 """... by raising the level to this: enough to join the plate, not enough to thicken it; but never ..."""
 RIDGE_CANAL = 0.5
 """... where the cell or one that it touches has as much evidence of a canal: the wall of a canal has a ridge too."""
+LINE_EVIDENCE = 0.15
+"""Along the line of the evidence of a canal, where there is more than this, the canal is kept open ..."""
+LINE_CORE_CELLS = 60
+"""... near a core of at least so many cells ..."""
+LINE_CURVATURE = 0.02
+"""... if the evidence falls to both sides along two axes by as much, taken together ..."""
+LINE_SMOOTH_CELLS = 1.0
+"""... after smoothing by a Gaussian of so many cells ..."""
+LINE_LEVEL = -0.5
+"""... by lowering the level to this; but never where ..."""
+LINE_SHEET = 0.5
+"""... a cell has as much evidence of a sheet."""
 CANAL_EVIDENCE = 0.3
 """A cell with more evidence of a canal than this, that isn't bone, is marked as one."""
 PLATE_EVIDENCE = 0.5
@@ -63,7 +75,8 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     there only because the threshold was lowered: it is marked as inferred. Near the core of a canal the evidence of it
     raises k by up to ``lumen_shift``, except where there is evidence of a thin sheet, which lowers k by up to
     ``sheet_shift``, the more the fainter the plate is. Along the ridge of the evidence of a sheet, the middle of the
-    plate, cells whose occupancy exceeds ``lowest`` are bone in any case unless a canal is beside them.
+    plate, cells whose occupancy exceeds ``lowest`` are bone in any case unless a canal is beside them. Along the line
+    of the evidence of a canal, its axis, cells are open in any case unless a sheet is there.
 
     Returns:
         Bone whose level is occupancy minus k.
@@ -71,7 +84,7 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     shape = occupancy.grid.shape
     level = np.empty(shape, np.float32)
     spacing_mm = occupancy.grid.spacing_mm
-    core = _canal_cores(occupancy.lumen)
+    core, long_core = _canal_cores(occupancy.lumen, (CANAL_CORE_CELLS, LINE_CORE_CELLS))
     margin = round(REACH_MM / spacing_mm) + int(np.ceil(4 * SMOOTH_MM / spacing_mm))
 
     def cut(start: int) -> None:
@@ -84,15 +97,17 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
             return
         k, highest = (field[inner] for field in _threshold(bone, spacing_mm, settings))
         thin = _evidence(occupancy.sheet[start:stop])
-        near = ndimage.maximum_filter(core[low:high], 2 * CANAL_REACH_CELLS + 1)[inner]
+        near, near_long = (_near(cells[low:high])[inner] for cells in (core, long_core))
         k += settings.lumen_shift * np.where(near, occupancy.lumen[start:stop], np.float32(0)) * (1 - thin)
         k -= settings.sheet_shift * thin * _faint(highest)
         level[start:stop] = bone[inner] - np.clip(k, settings.lowest, settings.highest)
         sheet = occupancy.sheet[low:high].astype(np.float32)
-        plate = _on_ridge(sheet) & (sheet > RIDGE_EVIDENCE) & (bone > settings.lowest)
+        plate = (_highest_along(sheet, RIDGE_CURVATURE) > 0) & (sheet > RIDGE_EVIDENCE) & (bone > settings.lowest)
         plate &= ~ndimage.maximum_filter(occupancy.lumen[low:high] > np.float16(RIDGE_CANAL), 3)
         raised = plate[inner]
         level[start:stop][raised] = np.maximum(level[start:stop][raised], RIDGE_LEVEL)
+        lowered = near_long & _on_line(occupancy.lumen[low:high])[inner] & (sheet[inner] < LINE_SHEET)
+        level[start:stop][lowered] = np.minimum(level[start:stop][lowered], LINE_LEVEL)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(cut, range(0, shape[0], SLAB_CELLS)))
@@ -113,22 +128,32 @@ def _evidence(sheet: NDArray[np.float16]) -> Array:
     return evidence
 
 
-def _canal_cores(lumen: NDArray[np.float16]) -> NDArray[np.bool_]:
-    """Return the cells with clear evidence of a canal that hang together in a piece of some size."""
+def _canal_cores(lumen: NDArray[np.float16], least_cells: tuple[int, ...]) -> tuple[NDArray[np.bool_], ...]:
+    """Return the cells with clear evidence of a canal that hang together in pieces of at least each of these sizes."""
     labels, count = ndimage.label(lumen > np.float16(CANAL_CORE), np.ones((3, 3, 3)))
-    large = np.bincount(labels.ravel(), minlength=count + 1) >= CANAL_CORE_CELLS
-    large[0] = False
-    return np.asarray(large[labels])
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return tuple(np.asarray((sizes >= least)[labels]) for least in least_cells)
 
 
-def _on_ridge(evidence: Array) -> NDArray[np.bool_]:
-    """Return where ``evidence`` is the highest along at least one axis, and falls clearly to both sides."""
-    ridge = np.zeros(evidence.shape, np.bool_)
+def _near(core: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.maximum_filter(core, 2 * CANAL_REACH_CELLS + 1))
+
+
+def _on_line(lumen: NDArray[np.float16]) -> NDArray[np.bool_]:
+    """Return where the evidence of a canal is highest across it: along two axes or more."""
+    evidence = ndimage.gaussian_filter(lumen.astype(np.float32), LINE_SMOOTH_CELLS)
+    return np.asarray((_highest_along(evidence, LINE_CURVATURE) >= 2) & (lumen > np.float16(LINE_EVIDENCE)))
+
+
+def _highest_along(evidence: Array, curvature: float) -> NDArray[np.uint8]:
+    """Return along how many axes ``evidence`` is highest at each cell, and falls clearly to both sides."""
+    count = np.zeros(evidence.shape, np.uint8)
     for axis in range(3):
         rise = np.diff(evidence, axis=axis, prepend=evidence.take([0], axis))
         fall = -np.diff(evidence, axis=axis, append=evidence.take([-1], axis))
-        ridge |= (rise >= 0) & (fall > 0) & (rise + fall > RIDGE_CURVATURE)
-    return ridge
+        count += (rise >= 0) & (fall > 0) & (rise + fall > curvature)
+    return count
 
 
 def _faint(highest: Array) -> Array:

@@ -186,3 +186,20 @@ def test_evidence_of_a_sheet_lowers_the_threshold_more_where_the_plate_is_faint(
     faint, clear = lowered(0.5), lowered(1.0)
     assert faint > 0.04
     assert faint > 1.5 * clear
+
+
+def test_a_canal_that_is_lost_in_places_is_kept_open_along_its_line() -> None:
+    along = np.full(60, 0.5)
+    along[28:32] = 0.18  # here the evidence is too weak to raise the threshold above the occupancy
+    lumen = np.zeros((30, 30, 60), np.float16)
+    lumen[14:17, 14:17] = 0.5 * along
+    lumen[15, 15] = along
+    given = replace(occupancy(np.ones(lumen.shape)), lumen=lumen)
+
+    def open_cells(changed: Occupancy) -> np.ndarray:
+        return adaptive_threshold(changed, Threshold()).level[15, 15, 4:-4] < 0
+
+    assert open_cells(given).all()
+    assert not open_cells(replace(given, sheet=np.where(lumen > 0, np.float16(1), np.float16(0)))).any()
+    short = np.where((np.arange(60) > 24) & (np.arange(60) < 30), lumen, np.float16(0))
+    assert not open_cells(replace(given, lumen=short)).any()
