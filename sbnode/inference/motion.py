@@ -30,7 +30,6 @@ TIMES_USUAL = 5.0
 NEARBY = 6
 """So many shifts on either side are near; half of them must be known."""
 
-Image = NDArray[np.float32]
 Spectrum = NDArray[np.complex64]
 
 

@@ -76,7 +76,7 @@ def make_scan(
     pixel_mm: tuple[float, float] = (0.6, 0.55),
     **attributes: Any,
 ) -> Scan:
-    """Write the series and read it back; 34 slices of 64 x 72 pixels of 0.6 x 0.55 mm."""
+    """Write the series and read it back; 34 slices of 64 x 72 pixels, unless told otherwise."""
     stack = axial_stack(
         (34 if positions_mm is None else len(positions_mm), 64, 72),
         (slice_mm, *pixel_mm),
