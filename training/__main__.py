@@ -23,9 +23,16 @@ def main() -> None:
 def _generate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=20261)
-    parser.add_argument("--start", type=int, default=0)
-    parser.add_argument("--count", type=int, default=pool.SCENES)
-    parser.set_defaults(run=lambda o: pool.generate(o.cache / "scenes", o.seed, range(o.start, o.count)))
+    parser.add_argument("--scenes", type=int, nargs=2, metavar=("FIRST", "END"), help="these only; END is not made")
+    parser.set_defaults(run=_generate)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from training.optimisation import Plan
+
+    ranges = [range(*options.scenes)] if options.scenes else Plan(seed=options.seed).pools()
+    for indices in ranges:
+        pool.generate(options.cache / "scenes", options.seed, indices)
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:

@@ -40,8 +40,16 @@ class Checkpoint:
 
     @property
     def scenes(self) -> int:
-        """Size of the pool at the last step."""
-        return int(self.plan["first_scenes"]) + self.step // int(self.plan["steps_per_scene"])
+        """So many scenes were drawn from."""
+        cycles, began, pooled, own = self.plan["cycles"], 0, 0, 0
+        for cycle in cycles:
+            if self.step > began and cycle["scenes"]:
+                own += cycle["scenes"][1] - cycle["scenes"][0]
+            elif self.step > began:
+                grown = min(self.step, cycle["end_step"]) // int(self.plan["steps_per_scene"])
+                pooled = int(self.plan["first_scenes"]) + grown
+            began = cycle["end_step"]
+        return pooled + own
 
 
 class Deployed(nn.Module):

@@ -26,18 +26,24 @@ SAMPLE_STREAM = 2
 class Cycle:
     """One rise and fall of the learning rate.
 
-    `focused` is the share of patches that are centred on a marked cell (a lumen twice as often as a sheet).
+    `focused` is the share of patches that are centred on a marked cell (a lumen twice as often as a sheet). A step takes
+    `batch` patches of `patch` cells from `scenes` (the first, and one past the last); without, from a pool that grows
+    from the first scene on.
     """
 
     end_step: int
     peak_rate: float
     focused: float
     warm_up: int = 500
+    batch: int = 2
+    patch: tuple[int, int, int] = (40, 40, 32)
+    scenes: tuple[int, int] | None = None
 
 
 CYCLES = (
     Cycle(end_step=20_000, peak_rate=2e-3, focused=0.0),
     Cycle(end_step=40_000, peak_rate=1.2e-3, focused=0.5),
+    Cycle(end_step=52_000, peak_rate=1.0e-3, focused=0.5, batch=4, patch=(48, 48, 48), scenes=(4000, 5200)),
 )
 
 
@@ -49,8 +55,6 @@ class Plan:
     cycles: tuple[Cycle, ...] = CYCLES
     network: NetworkSpec = field(default_factory=NetworkSpec)
     weights: LossWeights = field(default_factory=LossWeights)
-    batch: int = 2
-    patch: tuple[int, int, int] = (40, 40, 32)
     first_scenes: int = 190
     steps_per_scene: int = 16
     decay: float = 1e-4
@@ -58,9 +62,14 @@ class Plan:
     checkpoint_steps: int = 500
     log_steps: int = 50
 
-    def scenes(self, step: int) -> int:
-        """How many scenes the pool holds at a step."""
-        return self.first_scenes + step // self.steps_per_scene
+    def scenes(self, step: int) -> range:
+        """The scenes that a step draws from."""
+        own = self.cycle(step)[0].scenes
+        return range(*own) if own else range(self.first_scenes + step // self.steps_per_scene)
+
+    def pools(self) -> list[range]:
+        """All scenes that training to the last step draws from."""
+        return [self.scenes(cycle.end_step - 1) for cycle in self.cycles]
 
     @property
     def steps(self) -> int:
@@ -144,12 +153,9 @@ def _average(learner: Learner, plan: Plan) -> None:
 def batch(plan: Plan, step: int, scenes: Path) -> tuple[Tensor, Truth]:
     """HU (B, 1, D, H, W) and truth of one step, a pure function of (seed, step) and the pool."""
     random = np.random.default_rng((plan.seed, step, SAMPLE_STREAM, 0))
-    count = plan.scenes(step)
-    pool.wait_for(scenes, count)
-    focused = plan.cycle(step)[0].focused
-    samples = [
-        _sample(plan, pool.read(scenes, int(random.integers(count))), focused, random) for _ in range(plan.batch)
-    ]
+    drawn, cycle = plan.scenes(step), plan.cycle(step)[0]
+    pool.wait_for(scenes, drawn)
+    samples = [_sample(cycle, pool.read(scenes, int(random.choice(drawn))), random) for _ in range(cycle.batch)]
     hu, occupancy, marks = (np.stack(parts)[:, None] for parts in zip(*samples, strict=True))
     bits = torch.from_numpy(marks)
     truth = Truth(
@@ -161,14 +167,14 @@ def batch(plan: Plan, step: int, scenes: Path) -> tuple[Tensor, Truth]:
 
 
 def _sample(
-    plan: Plan, entry: pool.Entry, focused: float, random: np.random.Generator
+    cycle: Cycle, entry: pool.Entry, random: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """A random patch of a random scan of one scene, turned and mirrored, with its level jittered."""
     axes = tuple(int(a) for a in (random.permutation(3) if random.uniform() < 0.5 else (0, 1, 2)))
     mirror = tuple(slice(None, None, -1 if random.uniform() < 0.5 else 1) for _ in range(3))
     scan = int(random.integers(entry.hu.shape[0]))
-    starts = _corner(entry.marks.transpose(axes), plan.patch, focused, random)
-    window = tuple(slice(start, start + want) for start, want in zip(starts, plan.patch, strict=True))
+    starts = _corner(entry.marks.transpose(axes), cycle.patch, cycle.focused, random)
+    window = tuple(slice(start, start + want) for start, want in zip(starts, cycle.patch, strict=True))
 
     def cut(field: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(field.transpose(axes)[window][mirror])

@@ -24,9 +24,6 @@ RIM_CELLS = (8, 2, 2)
 
 SCANS_PER_SCENE = 3
 
-SCENES = 2700
-"""So many scenes are made for a training."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -117,7 +114,7 @@ def generate(folder: Path, seed: int, indices: range, grid: FineGrid = TRAINING_
             write(folder, index, simulate(seed, index, grid))
 
 
-def wait_for(folder: Path, count: int, poll_s: float = 0.5) -> None:
-    """Block until the first `count` entries exist."""
-    while any(not entry_path(folder, index).exists() for index in range(max(0, count - 4), count)):
+def wait_for(folder: Path, indices: range, poll_s: float = 0.5) -> None:
+    """Block until the last entries of a range exist; they are made in order."""
+    while any(not entry_path(folder, index).exists() for index in indices[-4:]):
         time.sleep(poll_s)

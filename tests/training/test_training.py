@@ -35,11 +35,10 @@ def tiny_plan(steps: int) -> Plan:
     return Plan(
         seed=4,
         cycles=(
-            Cycle(end_step=2, peak_rate=2e-3, focused=0.0, warm_up=1000),
-            Cycle(end_step=max(steps, 3), peak_rate=1e-3, focused=1.0, warm_up=1000),
+            Cycle(end_step=2, peak_rate=2e-3, focused=0.0, warm_up=1000, patch=(16, 16, 16)),
+            Cycle(end_step=max(steps, 3), peak_rate=1e-3, focused=1.0, warm_up=1000, batch=1, patch=(8, 16, 16)),
         )[: 1 + (steps > 2)],
         network=NetworkSpec(channels=(8, 8, 8)),
-        patch=(16, 16, 16),
         first_scenes=2,
         steps_per_scene=1000,
         checkpoint_steps=2,
@@ -73,14 +72,16 @@ def test_training_resumes_to_the_same_weights(trained: Path, tmp_path: Path) -> 
         assert torch.equal(value, resumed["averaged"][name]), name
 
 
-def test_enough_scenes_are_made_for_the_whole_training() -> None:
-    plan = Plan(seed=1)
-    assert plan.scenes(plan.steps - 1) <= pool.SCENES
+def test_a_cycle_draws_from_scenes_of_its_own_or_from_the_growing_pool() -> None:
+    own = Cycle(end_step=40, peak_rate=1e-3, focused=0.0, scenes=(70, 90))
+    plan = Plan(seed=1, cycles=(Cycle(end_step=32, peak_rate=1e-3, focused=0.0), own), first_scenes=10)
+    assert [plan.scenes(step) for step in (0, 16, 32)] == [range(10), range(11), range(70, 90)]
+    assert plan.pools() == [range(11), range(70, 90)]
 
 
 def test_each_cycle_rises_and_falls_and_patches_are_centred_on_marks() -> None:
     plan = Plan(seed=1)
-    first, second = plan.cycles
+    first, second = plan.cycles[:2]
     tops = [plan.rate(start + cycle.warm_up) for start, cycle in ((0, first), (first.end_step, second))]
     assert tops == pytest.approx([first.peak_rate, second.peak_rate])
     assert plan.rate(first.end_step - 1) == pytest.approx(0.01 * first.peak_rate, rel=0.01)
