@@ -26,9 +26,9 @@ SAMPLE_STREAM = 2
 class Cycle:
     """One rise and fall of the learning rate.
 
-    `focused` is the share of patches that are centred on a marked cell (a lumen twice as often as a sheet). A step takes
-    `batch` patches of `patch` cells from `scenes` (the first, and one past the last); without, from a pool that grows
-    from the first scene on.
+    `focused` is the share of patches that are centred on a marked cell (a lumen twice as often as a sheet).
+    A step takes `batch` patches of `patch` cells from `scenes` (the first, and one past the last); without, from a
+    pool that grows from the first scene on.
     """
 
     end_step: int
