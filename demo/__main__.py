@@ -20,7 +20,7 @@ from typing import Any
 import pydicom
 import yaml
 
-from demo.archive import HOST, Archive, send
+from demo.archive import FILES, HOST, Archive, send
 from demo.scoring import FIXED_HU, Score, read_segments, score
 from sbnode.config import Config, load_config
 from sbnode.errors import SbnodeError
@@ -104,7 +104,7 @@ def _round_trip(files: list[Path], archive: Archive, out: Path) -> float:
 
 
 def _wait_for_results(archive: Archive, node: subprocess.Popen[bytes], config: Config, deadline: float) -> None:
-    """Wait for both objects.
+    """Wait for all objects.
 
     Raises:
         ResultError: the node rejected the study, gave up or ended.
@@ -112,7 +112,7 @@ def _wait_for_results(archive: Archive, node: subprocess.Popen[bytes], config: C
     """
     queue = JobClient(config, Spool(config.spool.path, config.spool.min_free_bytes))
     try:
-        while not archive.wait(("seg.dcm", "stl.dcm"), POLL_S):
+        while not archive.wait(FILES.values(), POLL_S):
             for item in queue.items():
                 if item.state in RETRIED:
                     raise ResultError(f"{item.state}: {item.reason}")
@@ -170,7 +170,7 @@ def _tell(out: Path, report: dict[str, Any], seconds: float) -> None:
     for stage, spent in report["seconds"].items():
         print(f"  {stage:<14}{spent:8.1f} s")
     print("\nresults (RESEARCH, not a medical device):")
-    for name in ("seg.dcm", "stl.dcm", "surface.stl", "preview.png", "result.json"):
+    for name in (*FILES.values(), "surface.stl", "preview.png", "result.json"):
         print(f"  {out / name}")
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from threading import Condition
 
 import pydicom
-from pydicom.uid import CTImageStorage, EncapsulatedSTLStorage, EnhancedCTImageStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    CTImageStorage,
+    EncapsulatedSTLStorage,
+    EnhancedCTImageStorage,
+    SegmentationStorage,
+)
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -16,12 +22,16 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 __all__ = ["HOST", "Archive", "send"]
 
 HOST = "127.0.0.1"
-FILES = {str(SegmentationStorage): "seg.dcm", str(EncapsulatedSTLStorage): "stl.dcm"}
+FILES = {
+    str(SegmentationStorage): "seg.dcm",
+    str(EncapsulatedSTLStorage): "stl.dcm",
+    str(Comprehensive3DSRStorage): "sr.dcm",
+}
 """What the archive keeps each class as."""
 
 
 class Archive:
-    """Receives SEG and Encapsulated STL into ``folder``."""
+    """Receives SEG, Encapsulated STL and Structured Report into ``folder``."""
 
     def __init__(self, ae_title: str, folder: Path) -> None:
         self._folder = folder
@@ -44,7 +54,7 @@ class Archive:
 
     @property
     def received(self) -> dict[str, Path]:
-        """Files by name: seg.dcm, stl.dcm."""
+        """Files by name, those of ``FILES``."""
         with self._changed:
             return dict(self._received)
 

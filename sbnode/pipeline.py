@@ -18,6 +18,7 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from sbnode.config import Config
 from sbnode.errors import NoSkullBase
@@ -31,16 +32,16 @@ from sbnode.inference.region import RegionMap, RegionModel
 from sbnode.inference.selection import Choice, choose
 from sbnode.inference.threshold import adaptive_threshold
 from sbnode.inference.volume import Volume, read_volume
-from sbnode.results import encapsulated, fine, preview, segmentation, stl, surface
+from sbnode.results import encapsulated, fine, preview, segmentation, stl, structured_report, surface
 from sbnode.results.identity import Derivation, ModelIdentity
 from sbnode.results.report import LeftOut, Report
 from sbnode.series import Series
 
 __all__ = ["PIPELINE_VERSION", "RESULT_FILES", "Models", "Outcome", "Progress", "job_key", "run"]
 
-PIPELINE_VERSION = "4"
+PIPELINE_VERSION = "5"
 """Raised when the same series, model and parameters would give another result: then a new job is made."""
-RESULT_FILES = ("seg.dcm", "stl.dcm", "surface.stl", "preview.png", "result.json")
+RESULT_FILES = ("seg.dcm", "stl.dcm", "sr.dcm", "surface.stl", "preview.png", "result.json")
 REGION_MARGIN_MM = 6.0
 """The fine grid reaches this far beyond the region, so that the local threshold sees its surroundings."""
 WANTED = 0.25
@@ -175,11 +176,14 @@ def run(
         settings=config.results,
         made_at=made_at,
     )
-    _describe(bone, volume, derivation, flags, folder, clock)
+    seg, document = _describe(bone, volume, derivation, flags, folder, clock)
     if with_fine:
         with clock.stage("fine"):
             fine.write_nrrd(bone, folder / "bone.seg.nrrd", config.region)
     report = _report(choice, volume, bone, bones, measured, flags, models, config, clock.seconds, key)
+    structured_report.build(report, seg, document, volume, derivation).save_as(
+        folder / "sr.dcm", enforce_file_format=True
+    )
     (folder / "result.json").write_text(report.to_json(), encoding="utf-8")
     return Outcome(folder=folder, report=report)
 
@@ -218,8 +222,8 @@ def _describe(
     flags: tuple[Finding, ...],
     folder: Path,
     clock: _Clock,
-) -> None:
-    """Write the result objects of ``bone`` into ``folder``."""
+) -> tuple[Dataset, Dataset]:
+    """Write the result objects of ``bone`` into ``folder``. Returns the segmentation and the encapsulated surface."""
     with clock.stage("segmentation"):
         seg = segmentation.build(bone, volume, derivation)
         seg.save_as(folder / "seg.dcm", enforce_file_format=True)
@@ -234,6 +238,7 @@ def _describe(
         icon = preview.icon(bone, derivation.region)
         document = encapsulated.build(stl_bytes, volume, derivation, icon)
         document.save_as(folder / "stl.dcm", enforce_file_format=True)
+    return seg, document
 
 
 def _bone_points(volume: Volume) -> NDArray[np.float64]:

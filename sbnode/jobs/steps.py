@@ -25,7 +25,7 @@ __all__ = ["Outcome", "Steps", "retry_delay_s"]
 Outcome = dict[str, str]
 """What a step says to the queue. ``status`` is always there; ``code`` and ``reason`` where it went wrong."""
 
-_OBJECT_FILES = {"seg": "seg.dcm", "stl": "stl.dcm", "fine": "fine.dcm"}
+_OBJECT_FILES = {"seg": "seg.dcm", "stl": "stl.dcm", "sr": "sr.dcm", "fine": "fine.dcm"}
 _JITTER = 0.2
 
 

@@ -119,6 +119,7 @@ def _finished(frames: _Frames, volume: Volume, derivation: Derivation) -> Datase
     segmentation = _segmentation(frames, volume, header, derivation)
     _reference_frames(segmentation, volume, frames.sources)
     _settle(segmentation, derivation, frames.role)
+    _identify_frames(segmentation)
     # highdicom drops the spacing of a sheared stack, without which OHIF shows nothing, and puts the source's measures
     # in place of ours where the pixels are as large.
     segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = frames.measures
@@ -300,6 +301,15 @@ def _reference_frames(segmentation: Dataset, volume: Volume, slices: Sequence[in
         references.append(reference)
     segmentation.SourceImageSequence = references
     segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references
+
+
+def _identify_frames(segmentation: Dataset) -> None:
+    """Give every frame its segment's number; with one segment highdicom shares it, where few readers look."""
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    if "SegmentIdentificationSequence" in shared:
+        for group in segmentation.PerFrameFunctionalGroupsSequence:
+            group.SegmentIdentificationSequence = shared.SegmentIdentificationSequence
+        del shared.SegmentIdentificationSequence
 
 
 def _settle(segmentation: Dataset, derivation: Derivation, role: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 import SimpleITK
 import trimesh
 from pydicom.dataset import Dataset
-from pydicom.uid import EncapsulatedSTLStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, EncapsulatedSTLStorage, SegmentationStorage
 
 from tests.integration.bone_edge import CtSlices, edge_distance
 from tests.integration.peers import HOST, Node, Orthanc, program, wait_until
@@ -51,6 +51,7 @@ class RoundTrip:
     study: str
     seg_path: Path
     stl_path: Path
+    sr_path: Path
     seconds: float
 
     @property
@@ -86,21 +87,22 @@ class Hospital:
         return path
 
     def round_trip(self, source: Path) -> RoundTrip:
-        """Have the archive send a study to the node, and wait until both results are back."""
+        """Have the archive send a study to the node, and wait until all results are back."""
         study = self.archive.upload(source)
         self.archive.send(study, "node")
 
         def returned() -> bool:
-            return all(self.archive.instances(study, modality) for modality in ("SEG", "M3D"))
+            return all(self.archive.instances(study, modality) for modality in ("SEG", "M3D", "SR"))
 
-        seconds = wait_until(returned, RESULT_TIMEOUT_S, f"SEG and STL of {source.name} are back", every_s=0.5)
+        seconds = wait_until(returned, RESULT_TIMEOUT_S, f"SEG, STL and SR of {source.name} are back", every_s=0.5)
         folder = self.folder / source.name
         folder.mkdir()
-        seg, stl = (
-            self.result(study, modality, folder / name) for modality, name in (("SEG", "seg.dcm"), ("M3D", "stl.dcm"))
+        seg, stl, sr = (
+            self.result(study, modality, folder / name)
+            for modality, name in (("SEG", "seg.dcm"), ("M3D", "stl.dcm"), ("SR", "sr.dcm"))
         )
-        print(f"{source.name}: {seconds:.0f} s from the last slice to both objects in the archive")
-        return RoundTrip(source, study, seg, stl, seconds)
+        print(f"{source.name}: {seconds:.0f} s from the last slice to all objects in the archive")
+        return RoundTrip(source, study, seg, stl, sr, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -133,19 +135,25 @@ def round_trip(hospital: Hospital, shared_data: Path) -> Callable[[str], RoundTr
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_both_objects_return_into_the_same_study(
+def test_all_objects_return_into_the_same_study(
     round_trip: Callable[[str], RoundTrip], hospital: Hospital, head: str
 ) -> None:
     trip = round_trip(head)
     source = trip.source_headers()
-    for result, sop_class in ((trip.seg, SegmentationStorage), (trip.stl, EncapsulatedSTLStorage)):
+    report = pydicom.dcmread(trip.sr_path)
+    for result, sop_class in (
+        (trip.seg, SegmentationStorage),
+        (trip.stl, EncapsulatedSTLStorage),
+        (report, Comprehensive3DSRStorage),
+    ):
         assert result.SOPClassUID == sop_class
-        assert result.FrameOfReferenceUID == source[0].FrameOfReferenceUID
+        if result is not report:
+            assert result.FrameOfReferenceUID == source[0].FrameOfReferenceUID
         assert result.SeriesInstanceUID != source[0].SeriesInstanceUID
         for keyword in PATIENT_AND_STUDY:
             assert result.get(keyword, "") == source[0].get(keyword, ""), keyword
     # The archive agrees: nothing was filed under another patient or study.
-    assert len(hospital.archive.get(f"/studies/{trip.study}/series")) == 3
+    assert len(hospital.archive.get(f"/studies/{trip.study}/series")) == 4
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -58,7 +58,9 @@ def config(folder: Path, *ports: int, **queue: Any) -> Config:
     return Config(
         spool={"path": folder, "min_free_bytes": 0},
         destinations=tuple(
-            Destination(name=f"d{n}", ae_title=f"D{n}", host="127.0.0.1", port=port, timeout_s=5)
+            Destination(
+                name=f"d{n}", ae_title=f"D{n}", host="127.0.0.1", port=port, objects=tuple(OBJECTS), timeout_s=5
+            )
             for n, port in enumerate(ports)
         ),
         queue=Queue(**law),

@@ -11,7 +11,7 @@ from torch.nn import functional
 from sbnode.inference.region import BONES
 from training.network import depth_to_space, space_to_depth
 
-__all__ = ["Answer", "RegionNet"]
+__all__ = ["RegionNet"]
 
 WIDTHS = (16, 32, 64, 96)
 """Channels at 6, 12, 24 and 48 mm."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.region import bank
-from training.region.network import Answer, RegionNet
+from training.region.network import RegionNet
 from training.region.scenes import Sample
 
 __all__ = ["train"]
@@ -90,10 +90,8 @@ def _learn(network: RegionNet, optimiser: torch.optim.Optimizer, samples: list[S
     """One step on samples that are padded to one size."""
     network.train()
     size = np.max([sample.target.shape for sample in samples], axis=0)
-    # Convolutions in bfloat16: faster on processors that have it; the weights stay in float32.
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        said = network(torch.stack([_padded(sample.channels, size) for sample in samples]))
-    answer = Answer(said.base.float(), said.bones.float(), said.place.float())
+    # In float32: in bfloat16 the group normalisation of empty space comes out as NaN.
+    answer = network(torch.stack([_padded(sample.channels, size) for sample in samples]))
     losses = [
         _base_loss(answer.base[k, 0], sample, size) + _map_loss(answer.bones[k], answer.place[k], sample)
         for k, sample in enumerate(samples)

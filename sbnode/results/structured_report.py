@@ -1,0 +1,240 @@
+"""The measurements as a DICOM Structured Report: TID 1500 (PS3.16) in a Comprehensive 3D SR (PS3.3 A.35.13).
+
+A reader opens it first: it names the segmentation and the surface, and says what is known about both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import highdicom as hd
+import numpy as np
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from sbnode import __version__
+from sbnode.inference.bone import Finding
+from sbnode.inference.quality import Quality
+from sbnode.inference.volume import Volume
+from sbnode.results.identity import Derivation
+from sbnode.results.report import NOTICE, Report
+from sbnode.results.segmentation import contributing_equipment
+from sbnode.results.segments import CODING_SCHEME, INFERRED_LABEL, bone_segment
+from sbnode.results.source import inherit, read_header, result_series_number
+from sbnode.results.uids import result_uid
+
+__all__ = ["REPORT_SERIES_STEP", "build"]
+
+REPORT_SERIES_STEP = 3000
+"""Added to the Series Number, which no other object of the bundle then has."""
+
+_LABEL = "SBN-"
+_INFERRED_SHARE = Code("SBN-INFERRED", CODING_SCHEME, "Inferred share of the bone")
+_THINNEST = Code("SBN-THINNEST", CODING_SCHEME, "Thinnest plate of bone that the scan shows")
+_BLUR = Code("SBN-FWHM", CODING_SCHEME, "Full width at half maximum of the point spread in the slice")
+_NOISE = Code("SBN-NOISE", CODING_SCHEME, "Standard deviation of the noise in soft tissue")
+_SURFACE = Code("SBN-SURFACE", CODING_SCHEME, "Printable surface")
+_FLAG = Code("SBN-FLAG", CODING_SCHEME, "Quality flag")
+_FINDING = Code("SBN-FINDING", CODING_SCHEME, "Finding about the series")
+_SCAN = Code("SBN-SCAN", CODING_SCHEME, "What the scan resolves")
+_MILLILITRE = Code("mL", "UCUM", "milliliter")
+_MOST_MEANING = 64
+"""Characters in a Code Meaning (value representation LO)."""
+
+
+def build(report: Report, segmentation: Dataset, surface: Dataset, volume: Volume, derivation: Derivation) -> Dataset:
+    """Return the report of a job as a Comprehensive 3D SR in Explicit VR Little Endian.
+
+    Args:
+        report: what is known.
+        segmentation: the Segmentation on the source slices; each of its segments gets a measurement group.
+        surface: the Encapsulated STL.
+        volume: the source series.
+        derivation: what the object says of its origin.
+    """
+    header = read_header(volume)
+    settings = derivation.settings
+    sources = [_shell(volume, uid, sop_class) for uid, sop_class in _instances(volume)]
+    document = hd.sr.Comprehensive3DSR(
+        evidence=[*sources, segmentation, surface],
+        content=_content(report, segmentation, surface, volume, derivation),
+        series_instance_uid=result_uid(derivation.job_key, "sr.series"),
+        series_number=result_series_number(volume, settings.series_number_offset + REPORT_SERIES_STEP),
+        sop_instance_uid=result_uid(derivation.job_key, "sr.instance"),
+        instance_number=1,
+        manufacturer="sbnode",
+        is_complete=True,
+        contributing_equipment=[contributing_equipment(derivation)],
+        series_description=f"{bone_segment(derivation.region).label} measurements ({settings.content_qualification})",
+        manufacturer_model_name="sbnode",
+        software_versions=__version__,
+        device_serial_number=derivation.model.sha256[:16],
+        coding_schemes=[CodingSchemeIdentificationItem(CODING_SCHEME, name="sbnode private concepts")],
+    )
+    _settle(document, derivation)
+    inherit(document, header)
+    return document
+
+
+def _content(
+    report: Report, segmentation: Dataset, surface: Dataset, volume: Volume, derivation: Derivation
+) -> hd.sr.MeasurementReport:
+    """The content tree: one group per segment, one about the scan, then the surface and the notice."""
+    segments = [_segment(item, report, segmentation, volume, derivation) for item in segmentation.SegmentSequence]
+    content = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=_observer(derivation)),
+        procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
+        imaging_measurements=[*segments, _scan(report.quality, report.flags, report.findings, derivation)],
+        title=codes.DCM.ImagingMeasurementReport,
+        language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
+            language=hd.sr.CodedConcept("en", "RFC5646", "English")
+        ),
+    )
+    root = content[0].ContentSequence
+    root.append(
+        hd.sr.CompositeContentItem(
+            name=_SURFACE,
+            referenced_sop_class_uid=surface.SOPClassUID,
+            referenced_sop_instance_uid=surface.SOPInstanceUID,
+            relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
+        )
+    )
+    root.append(_comment(NOTICE))
+    return content
+
+
+def _segment(
+    item: Dataset, report: Report, segmentation: Dataset, volume: Volume, derivation: Derivation
+) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    """Volume and mean HU of one segment (TID 1411), and its inferred share where it is the inferred one."""
+    number = int(item.SegmentNumber)
+    inferred_ml = report.volume_ml * report.inferred_share
+    millilitres = inferred_ml if number == INFERRED_LABEL else report.volume_ml - inferred_ml
+    measurements = [
+        hd.sr.Measurement(name=codes.SCT.Volume, value=round(millilitres, 2), unit=_MILLILITRE),
+        hd.sr.Measurement(
+            name=codes.DCM.XRayAttenuation,
+            value=round(_mean_hu(segmentation, number, volume), 1),
+            unit=codes.UCUM.HounsfieldUnit,
+            derivation=codes.SCT.Mean,
+        ),
+    ]
+    if number == INFERRED_LABEL:
+        percent = round(100 * report.inferred_share, 2)
+        measurements.append(hd.sr.Measurement(name=_INFERRED_SHARE, value=percent, unit=codes.UCUM.Percent))
+    kind = item.SegmentedPropertyTypeCodeSequence[0]
+    identification = item.SegmentationAlgorithmIdentificationSequence[0]
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=item.TrackingUID, identifier=item.TrackingID),
+        referenced_segment=hd.sr.ReferencedSegment.from_segmentation(segmentation, number),
+        finding_type=Code(kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning),
+        finding_sites=[hd.sr.FindingSite(bone_segment(derivation.region).anatomic_region)],
+        algorithm_id=hd.sr.AlgorithmIdentification(
+            name=identification.AlgorithmName,
+            version=identification.AlgorithmVersion,
+            parameters=str(identification.AlgorithmParameters).split(","),
+        ),
+        measurements=measurements,
+    )
+
+
+def _scan(
+    quality: Quality, flags: Sequence[Finding], findings: Sequence[Finding], derivation: Derivation
+) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """What the scan resolves, and what to look at before the result is used (TID 1501)."""
+    millimetre = codes.UCUM.Millimeter
+    measured = [
+        (codes.DCM.SliceThickness, quality.slice_mm, millimetre),
+        (_THINNEST, quality.thinnest_plate_mm, millimetre),
+        (_BLUR, quality.fwhm_mm, millimetre),
+        (_NOISE, quality.noise_hu, codes.UCUM.HounsfieldUnit),
+    ]
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=result_uid(derivation.job_key, "scan"), identifier=f"Scan {derivation.job_key[:12]}"
+        ),
+        finding_type=_SCAN,
+        measurements=[
+            hd.sr.Measurement(name=name, value=round(value, 2), unit=unit) for name, value, unit in measured if value
+        ],
+        qualitative_evaluations=[
+            hd.sr.QualitativeEvaluation(name=name, value=_coded(finding))
+            for name, found in ((_FLAG, flags), (_FINDING, findings))
+            for finding in found
+        ],
+    )
+    for finding in (*flags, *findings):
+        group[0].ContentSequence.append(_comment(finding.message))
+    return group
+
+
+def _coded(finding: Finding) -> Code:
+    """A finding's short label as a private code: its words are its meaning; the message stands in a comment."""
+    value = (_LABEL + finding.code.upper().replace("_", "-"))[:16]
+    return Code(value, CODING_SCHEME, finding.code.replace("_", " ")[:_MOST_MEANING])
+
+
+def _comment(text: str) -> hd.sr.TextContentItem:
+    return hd.sr.TextContentItem(
+        name=codes.DCM.Comment, value=text, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
+    )
+
+
+def _observer(derivation: Derivation) -> hd.sr.ObserverContext:
+    return hd.sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=result_uid("sbnode", f"device.{derivation.model.sha256}"),
+            name="sbnode",
+            manufacturer_name="sbnode",
+            model_name=f"sbnode {__version__}, {derivation.model.name} {derivation.model.version}",
+            serial_number=derivation.model.sha256[:16],
+        ),
+    )
+
+
+def _mean_hu(segmentation: Dataset, number: int, volume: Volume) -> float:
+    """Mean of the source voxels that a segment of the segmentation holds."""
+    slice_of = {
+        (instance.sop_instance_uid, frame): k
+        for k, (instance, frame) in enumerate(zip(volume.instances, volume.frames, strict=True))
+    }
+    frames = segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns)
+    total, count = 0.0, 0
+    for frame, group in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
+        if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber != number or not frame.any():
+            continue
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        at = slice_of[source.ReferencedSOPInstanceUID, int(source.get("ReferencedFrameNumber", 1))]
+        values = volume.hu[at][frame > 0]
+        total, count = total + float(values.sum(dtype=np.float64)), count + values.size
+    return total / count
+
+
+def _instances(volume: Volume) -> Iterable[tuple[str, str]]:
+    return dict.fromkeys((i.sop_instance_uid, i.sop_class_uid) for i in volume.instances)
+
+
+def _shell(volume: Volume, sop_instance_uid: str, sop_class_uid: str) -> Dataset:
+    """Return what highdicom needs to know of a source instance; patient and study are taken over afterwards."""
+    key = volume.instances[0].key
+    shell = Dataset()
+    shell.SOPClassUID, shell.SOPInstanceUID = sop_class_uid, sop_instance_uid
+    shell.StudyInstanceUID, shell.SeriesInstanceUID = key.study_instance_uid, key.series_instance_uid
+    shell.PatientID = shell.PatientName = shell.PatientBirthDate = shell.PatientSex = ""
+    shell.AccessionNumber = shell.StudyID = ""
+    shell.StudyDate = shell.StudyTime = None
+    return shell
+
+
+def _settle(document: Dataset, derivation: Derivation) -> None:
+    """Set what highdicom takes from the clock."""
+    made_at = derivation.made_at
+    date, time = made_at.strftime("%Y%m%d"), made_at.strftime("%H%M%S.%f")
+    document.ContentDate = document.SeriesDate = document.InstanceCreationDate = date
+    document.ContentTime = document.SeriesTime = document.InstanceCreationTime = time
+    for item in document.get("ContributingEquipmentSequence", []):
+        if item.get("ManufacturerModelName") == "highdicom":
+            item.ContributionDateTime = made_at.strftime("%Y%m%d%H%M%S.%f")
