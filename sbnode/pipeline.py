@@ -24,12 +24,14 @@ from sbnode.config import Config
 from sbnode.errors import NoSkullBase
 from sbnode.inference import quality
 from sbnode.inference.anatomy import named_bones
-from sbnode.inference.bone import Bone, Finding, NamedBone
+from sbnode.inference.bone import Bone, Finding, Foramen, NamedBone
+from sbnode.inference.foramina import find_foramina
 from sbnode.inference.geometry import Grid
 from sbnode.inference.model import OccupancyModel
 from sbnode.inference.quality import Quality
 from sbnode.inference.region import RegionMap, RegionModel
 from sbnode.inference.selection import Choice, choose
+from sbnode.inference.skull_frame import find_frame
 from sbnode.inference.threshold import adaptive_threshold
 from sbnode.inference.volume import Volume, read_volume
 from sbnode.results import encapsulated, fine, preview, segmentation, stl, structured_report, surface
@@ -168,6 +170,8 @@ def run(
         measured = quality.measure(volume)
         flags = quality.flags(measured, volume, bone, whole=config.region == "all_bone")
         bones = () if region is None else named_bones(bone, region)
+    with clock.stage("foramina"):
+        foramina = () if region is None else _find_foramina(bone, region, volume, measured)
     derivation = Derivation(
         job_key=key,
         model=models.identity,
@@ -176,11 +180,11 @@ def run(
         settings=config.results,
         made_at=made_at,
     )
-    seg, document = _describe(bone, volume, derivation, flags, folder, clock)
+    seg, document = _describe(bone, volume, derivation, flags, foramina, folder, clock)
     if with_fine:
         with clock.stage("fine"):
             fine.write_nrrd(bone, folder / "bone.seg.nrrd", config.region)
-    report = _report(choice, volume, bone, bones, measured, flags, models, config, clock.seconds, key)
+    report = _report(choice, volume, bone, bones, foramina, measured, flags, models, config, clock.seconds, key)
     structured_report.build(report, seg, document, volume, derivation).save_as(
         folder / "sr.dcm", enforce_file_format=True
     )
@@ -215,11 +219,18 @@ def _find_bone(volume: Volume, region: RegionMap | None, models: Models, config:
         return bone if inside is None else bone.within(inside)
 
 
+def _find_foramina(bone: Bone, region: RegionMap, volume: Volume, measured: Quality) -> tuple[Foramen, ...]:
+    frame = find_frame(bone, region)
+    blur_mm = max(measured.slice_mm, measured.fwhm_mm or 0.0)
+    return () if frame is None else find_foramina(bone, frame, volume, blur_mm)
+
+
 def _describe(
     bone: Bone,
     volume: Volume,
     derivation: Derivation,
     flags: tuple[Finding, ...],
+    foramina: tuple[Foramen, ...],
     folder: Path,
     clock: _Clock,
 ) -> tuple[Dataset, Dataset]:
@@ -234,7 +245,7 @@ def _describe(
         stl_bytes = stl.to_bytes(surface.extract(bone))
         (folder / "surface.stl").write_bytes(stl_bytes)
     with clock.stage("preview"):
-        preview.render(bone, volume, flags, derivation.region).save(folder / "preview.png")
+        preview.render(bone, volume, flags, derivation.region, foramina).save(folder / "preview.png")
         icon = preview.icon(bone, derivation.region)
         document = encapsulated.build(stl_bytes, volume, derivation, icon)
         document.save_as(folder / "stl.dcm", enforce_file_format=True)
@@ -254,6 +265,7 @@ def _report(
     volume: Volume,
     bone: Bone,
     bones: tuple[NamedBone, ...],
+    foramina: tuple[Foramen, ...],
     measured: Quality,
     flags: tuple[Finding, ...],
     models: Models,
@@ -274,6 +286,7 @@ def _report(
         model=models.identity,
         provider=models.occupancy.provider,
         bones=bones,
+        foramina=foramina,
         volume_ml=bone.volume_ml,
         inferred_share=bone.inferred_share,
         seconds=dict(seconds),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sbnode.inference.geometry import Grid
 
-__all__ = ["Bone", "Finding", "NamedBone", "Side"]
+__all__ = ["Bone", "Finding", "Foramen", "NamedBone", "Side"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,24 @@ class NamedBone:
     side: Side
     volume_ml: float
     probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Foramen:
+    """A named opening: found open, or too small for the scan. One that is neither is not mentioned.
+
+    ``place_mm`` is the middle of its narrowest section in patient LPS mm, ``calibre_mm`` the diameter of the largest
+    circle that fits there. How sure: ``rim`` is the share of its rim that is bone, 0..1, ``away_mm`` how far it lies
+    from where it is expected. All four are None for one that the scan doesn't resolve.
+    """
+
+    name: str
+    side: Side
+    state: Literal["open", "not resolvable at this slice thickness"]
+    place_mm: tuple[float, float, float] | None = None
+    calibre_mm: float | None = None
+    rim: float | None = None
+    away_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from sbnode.config import Region
-from sbnode.inference.bone import Bone, Finding
+from sbnode.inference.bone import Bone, Finding, Foramen
 from sbnode.inference.volume import AIR_HU, Volume
 from sbnode.results.report import NOTICE
 from sbnode.results.segments import bone_segment, inferred_segment
@@ -40,6 +40,12 @@ _WARNING = (255, 176, 64)
 # Superior, posterior, left: cuts keep two of these axes, in the radiological convention (right is left).
 _CUTS = (("axial", 0), ("coronal", 1), ("sagittal", 2))
 
+_NUMBERED = ("superior", "inferior")
+"""The views in which the openings are marked."""
+_RING = (255, 90, 90)
+_LEAST_RING = 5
+_ENTRIES = 4
+
 _TITLES = {
     "anterior": "From the front",
     "posterior": "From behind",
@@ -59,18 +65,29 @@ class _Panel:
     letters: tuple[str, str, str, str]
 
 
-def render(bone: Bone, volume: Volume, flags: Sequence[Finding] = (), region: Region = "skull_base") -> Image.Image:
+def render(
+    bone: Bone,
+    volume: Volume,
+    flags: Sequence[Finding] = (),
+    region: Region = "skull_base",
+    foramina: Sequence[Foramen] = (),
+) -> Image.Image:
     """Return the preview as an RGB image.
 
-    Six orthographic views of the surface, inferred thin bone in its own colour; axial, coronal and sagittal
-    cuts through the middle of the bone with its contours on the CT; what the scan resolves; ``flags``, what to
-    look at before the result is used; the notice that it is research.
+    Six orthographic views of the surface, inferred thin bone in its own colour, the openings that were found numbered
+    in those from above and below; axial, coronal and sagittal cuts through the middle of the bone with its contours on
+    the CT; what the scan resolves; the openings' calibres; ``flags``, what to look at before the result is used; the
+    notice that it is research.
     """
     turned = Anatomical.of(bone)
     panels = [_surface_panel(turned, side, region) for side in DIRECTIONS]
+    for panel, side in zip(panels, DIRECTIONS, strict=True):
+        if side in _NUMBERED:
+            _number(panel.image, bone, turned, View.from_side(side), foramina)
     panels += [_cut_panel(bone, turned, volume, name, axis, region) for name, axis in _CUTS]
     width = 3 * _PANEL[0] + 4 * _MARGIN
-    footer = _FOOTER + _LINE * len(flags)
+    openings = _openings(foramina)
+    footer = _FOOTER + _LINE * (len(flags) + len(openings))
     height = _HEADER + 3 * (_PANEL[1] + _MARGIN) + footer
     image = Image.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(image)
@@ -80,10 +97,39 @@ def render(bone: Bone, volume: Volume, flags: Sequence[Finding] = (), region: Re
         corner = (_MARGIN + column * (_PANEL[0] + _MARGIN), _HEADER + row * (_PANEL[1] + _MARGIN))
         _paste(image, draw, panel, corner)
     _legend(draw, bone, volume, region, (_MARGIN, height - footer + 8))
+    for index, line in enumerate(openings):
+        place = (_MARGIN, height - _LINE * (len(flags) + len(openings) - index) - 12)
+        _text(draw, place, line, 17, _TEXT, "la")
     for index, flag in enumerate(flags):
         place = (_MARGIN, height - _LINE * (len(flags) - index) - 12)
         _text(draw, place, f"Note: {flag.message}", 19, _WARNING, "la")
     return image
+
+
+def _openings(foramina: Sequence[Foramen]) -> list[str]:
+    """The names of the openings with their numbers in the pictures and their calibres, a few to a line."""
+    words: dict[str, list[str]] = {}
+    for number, foramen in enumerate(foramina, start=1):
+        size = "not resolvable" if foramen.calibre_mm is None else f"{foramen.calibre_mm:.1f}"
+        words.setdefault(foramen.name, []).append(f"{number} {foramen.side[:1].upper()} {size}".replace("  ", " "))
+    entries = [f"{name} {', '.join(sizes)}" for name, sizes in words.items()]
+    lines = [" \u00b7 ".join(entries[k : k + _ENTRIES]) for k in range(0, len(entries), _ENTRIES)]
+    return [("Openings found, calibre in mm: " if k == 0 else "") + line for k, line in enumerate(lines)]
+
+
+def _number(picture: Picture, bone: Bone, turned: Anatomical, view: View, foramina: Sequence[Foramen]) -> None:
+    """Draw a ring with its number about every opening, in place."""
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    for number, foramen in enumerate(foramina, start=1):
+        if foramen.place_mm is None or foramen.calibre_mm is None:
+            continue
+        index = turned.from_grid(bone.grid.to_index(np.array(foramen.place_mm)))
+        row, column = view.pixel(index, turned.level.shape)
+        radius = max(foramen.calibre_mm / 2 / bone.grid.spacing_mm, _LEAST_RING)
+        draw.ellipse((column - radius, row - radius, column + radius, row + radius), outline=_RING, width=2)
+        _text(draw, (round(column + radius + 2), round(row)), str(number), 15, _RING, "lm")
+    picture[:] = np.asarray(image)
 
 
 def icon(bone: Bone, region: Region = "skull_base") -> Picture:

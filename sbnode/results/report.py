@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from sbnode import __version__
 from sbnode.config import Region
-from sbnode.inference.bone import Finding, NamedBone
+from sbnode.inference.bone import Finding, Foramen, NamedBone
 from sbnode.inference.quality import Quality
 from sbnode.results.identity import ModelIdentity
 
@@ -44,6 +44,8 @@ class Report:
     provider: str
     bones: tuple[NamedBone, ...]
     """The bones that the region map is sure of, with the patient's side."""
+    foramina: tuple[Foramen, ...]
+    """The openings that were found, or that the scan is too coarse for."""
     volume_ml: float
     inferred_share: float
     seconds: dict[str, float]

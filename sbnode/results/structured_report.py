@@ -15,14 +15,14 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from sbnode import __version__
-from sbnode.inference.bone import Finding
+from sbnode.inference.bone import Finding, Foramen
 from sbnode.inference.quality import Quality
 from sbnode.inference.volume import Volume
 from sbnode.results.identity import Derivation
 from sbnode.results.report import NOTICE, Report
 from sbnode.results.segmentation import contributing_equipment
 from sbnode.results.segments import CODING_SCHEME, INFERRED_LABEL, bone_segment
-from sbnode.results.source import inherit, read_header, result_series_number
+from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
 
 __all__ = ["REPORT_SERIES_STEP", "build"]
@@ -39,6 +39,25 @@ _SURFACE = Code("SBN-SURFACE", CODING_SCHEME, "Printable surface")
 _FLAG = Code("SBN-FLAG", CODING_SCHEME, "Quality flag")
 _FINDING = Code("SBN-FINDING", CODING_SCHEME, "Finding about the series")
 _SCAN = Code("SBN-SCAN", CODING_SCHEME, "What the scan resolves")
+_OPENING = Code("SBN-OPENING", CODING_SCHEME, "Named opening of the skull base")
+_FREE_CIRCLE = Code("SBN-CALIBRE", CODING_SCHEME, "Largest free circle in the narrowest section")
+_STATE = Code("SBN-STATE", CODING_SCHEME, "State of the opening")
+_STATES = {
+    "open": Code("SBN-OPEN", CODING_SCHEME, "Open"),
+    "not resolvable at this slice thickness": Code(
+        "SBN-COARSE", CODING_SCHEME, "Not resolvable at this slice thickness"
+    ),
+}
+_SITES = {
+    "foramen magnum": codes.SCT.ForamenMagnum,
+    "foramen ovale": Code("SBN-OVALE", CODING_SCHEME, "Foramen ovale of sphenoid bone"),
+    "foramen rotundum": Code("SBN-ROTUNDUM", CODING_SCHEME, "Foramen rotundum"),
+    "carotid canal": Code("SBN-CAROTID", CODING_SCHEME, "Carotid canal"),
+    "internal acoustic meatus": codes.SCT.InternalAuditoryCanal,
+    "jugular foramen": Code("SBN-JUGULAR", CODING_SCHEME, "Jugular foramen"),
+    "hypoglossal canal": Code("SBN-HYPOGLOSSAL", CODING_SCHEME, "Hypoglossal canal"),
+}
+_SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}
 _MILLILITRE = Code("mL", "UCUM", "milliliter")
 _MOST_MEANING = 64
 """Characters in a Code Meaning (value representation LO)."""
@@ -81,12 +100,16 @@ def build(report: Report, segmentation: Dataset, surface: Dataset, volume: Volum
 def _content(
     report: Report, segmentation: Dataset, surface: Dataset, volume: Volume, derivation: Derivation
 ) -> hd.sr.MeasurementReport:
-    """The content tree: one group per segment, one about the scan, then the surface and the notice."""
+    """The content tree: a group per segment and per opening, one about the scan, then the surface and the notice."""
     segments = [_segment(item, report, segmentation, volume, derivation) for item in segmentation.SegmentSequence]
     content = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=_observer(derivation)),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
-        imaging_measurements=[*segments, _scan(report.quality, report.flags, report.findings, derivation)],
+        imaging_measurements=[
+            *segments,
+            *(_opening(foramen, volume, derivation) for foramen in report.foramina),
+            _scan(report.quality, report.flags, report.findings, derivation),
+        ],
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
             language=hd.sr.CodedConcept("en", "RFC5646", "English")
@@ -137,6 +160,36 @@ def _segment(
             parameters=str(identification.AlgorithmParameters).split(","),
         ),
         measurements=measurements,
+    )
+
+
+def _opening(foramen: Foramen, volume: Volume, derivation: Derivation) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """Calibre and place of a named opening, or that the scan doesn't resolve it (TID 1501)."""
+    title = f"{foramen.name} {foramen.side}".strip()
+    measurements = []
+    if foramen.calibre_mm is not None and foramen.place_mm is not None:
+        place = hd.sr.CoordinatesForMeasurement3D(
+            graphic_type=hd.sr.GraphicTypeValues3D.POINT,
+            graphic_data=np.array([foramen.place_mm]),
+            frame_of_reference_uid=frame_of_reference_uid(volume),
+        )
+        measurements.append(
+            hd.sr.Measurement(
+                name=codes.SCT.Diameter,
+                value=foramen.calibre_mm,
+                unit=codes.UCUM.Millimeter,
+                method=_FREE_CIRCLE,
+                referenced_coordinates=[place],
+            )
+        )
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=result_uid(derivation.job_key, f"opening.{title}"), identifier=f"{title} {derivation.job_key[:12]}"
+        ),
+        finding_type=_OPENING,
+        finding_sites=[hd.sr.FindingSite(_SITES[foramen.name], laterality=_SIDES.get(foramen.side))],
+        measurements=measurements,
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(name=_STATE, value=_STATES[foramen.state])],
     )
 
 

@@ -66,6 +66,16 @@ class Anatomical:
             mapped[..., axis] = self.level.shape[target] - 1 - index if flip else index
         return mapped
 
+    def from_grid(self, indices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map indices of the grid, shape (..., 3), to indices of this field."""
+        return np.stack(
+            [
+                self.level.shape[target] - 1 - indices[..., axis] if flip else indices[..., axis]
+                for target, (axis, flip) in enumerate(zip(self.order, self.flipped, strict=True))
+            ],
+            axis=-1,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -110,6 +120,14 @@ class View:
         """Return ``array`` of `Anatomical` with the axes (depth, down, across) of this view."""
         steps = [slice(None, None, 1 if f else -1) for f in self._forward]
         return array.transpose(self.depth, self.down, self.across)[tuple(steps)]
+
+    def pixel(self, index: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[float, float]:
+        """Return row and column of this view's picture for an index into a field of ``shape``."""
+        row, column = (
+            index[axis] if forward else shape[axis] - 1 - index[axis]
+            for axis, forward in ((self.down, self.down_forward), (self.across, self.across_forward))
+        )
+        return float(row), float(column)
 
     @property
     def _forward(self) -> tuple[bool, bool, bool]:

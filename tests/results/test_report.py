@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from sbnode.inference.bone import Finding, NamedBone
+from sbnode.inference.bone import Finding, Foramen, NamedBone
 from sbnode.inference.quality import Quality
 from sbnode.results.report import LeftOut, Report
 from tests.results.phantom import derivation
@@ -22,6 +22,7 @@ def test_the_report_is_json_with_everything_in_it() -> None:
         model=derivation().model,
         provider="CPUExecutionProvider",
         bones=(NamedBone("temporal bone", "left", 12.3, 0.9),),
+        foramina=(Foramen("foramen ovale", "left", "open", (1.0, 2.0, 3.0), 4.1, 0.96, 1.2),),
         volume_ml=123.456,
         inferred_share=0.01234567,
         seconds={"read": 1.23456},

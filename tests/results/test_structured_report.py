@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from sbnode.inference.bone import Finding
+from sbnode.inference.bone import Finding, Foramen
 from sbnode.inference.quality import Quality
 from sbnode.results.encapsulated import build as build_surface
 from sbnode.results.native import native_masks
@@ -23,6 +23,10 @@ from tests.integration.peers import program
 from tests.results.phantom import Scan, derivation, make_scan
 
 STL = b"Units mm".ljust(80) + (1).to_bytes(4, "little") + bytes(50)
+OPENINGS = (
+    Foramen("foramen ovale", "left", "open", (1.25, -2.5, 3.0), 4.1, 0.96, 1.2),
+    Foramen("foramen rotundum", "right", "not resolvable at this slice thickness"),
+)
 MOTION = Finding("motion", "the patient may have moved by up to 1.2 mm, at z -14.0, z -12.0, z -11.0, z -2.0 mm")
 
 
@@ -40,6 +44,7 @@ def report_of(scan: Scan, **changes: Any) -> Report:
         "model": derivation().model,
         "provider": "CPUExecutionProvider",
         "bones": (),
+        "foramina": OPENINGS,
         "volume_ml": scan.bone.volume_ml,
         "inferred_share": scan.bone.inferred_share,
         "seconds": {},
@@ -91,7 +96,7 @@ def test_highdicom_reads_a_measurement_group_per_segment(case: str, request: pyt
 def test_the_scan_and_its_flags_are_in_it(scan: Scan) -> None:
     _, surface, document = bundle(scan)
     read = hd.sr.srread(BytesIO(to_bytes(document)))
-    (group,) = read.content.get_image_measurement_groups()
+    *_, group = read.content.get_image_measurement_groups()
     assert measured(group)["Slice Thickness"] == 1.0
     assert "Standard deviation of the noise in soft tissue" not in measured(group)
     assert [e.value.meaning for e in group.get_qualitative_evaluations()] == ["motion", "tilt"]
@@ -134,8 +139,22 @@ def test_the_same_job_gives_the_same_bytes(scan: Scan) -> None:
 def test_no_flag_and_no_finding_leave_no_evaluation(scan: Scan) -> None:
     segmentation, surface, _ = bundle(scan)
     document = build(report_of(scan, flags=(), findings=()), segmentation, surface, scan.volume, derivation())
-    (group,) = hd.sr.srread(BytesIO(to_bytes(document))).content.get_image_measurement_groups()
+    *_, group = hd.sr.srread(BytesIO(to_bytes(document))).content.get_image_measurement_groups()
     assert group.get_qualitative_evaluations() == []
+
+
+def test_openings_have_their_site_side_calibre_and_place(scan: Scan) -> None:
+    read = hd.sr.srread(BytesIO(to_bytes(bundle(scan)[2])))
+    ovale, rotundum, _ = read.content.get_image_measurement_groups()
+    (site,) = ovale.finding_sites
+    assert (site.topographical_modifier, site.laterality.meaning) == (None, "Left")
+    assert measured(ovale) == {"Diameter": 4.1}
+    (place,) = [item for item in walk(read) if item.ValueType == "SCOORD3D"]
+    assert list(place.GraphicData) == [1.25, -2.5, 3.0]
+    assert place.ReferencedFrameOfReferenceUID == scan.volume.instances[0].frame_of_reference_uid
+    assert measured(rotundum) == {}
+    (state,) = rotundum.get_qualitative_evaluations()
+    assert state.value.meaning == "Not resolvable at this slice thickness"
 
 
 def test_patient_and_study_are_those_of_the_source(tmp_path: Path) -> None:
