@@ -13,6 +13,7 @@
     │   ├── UnsafeGeometry         the slices can't be put into one volume safely
     │   ├── UndecodablePixels      the pixel data can't be read
     │   └── NoSkullBase            the volume shows no skull base
+    ├── UnsafeResult           a result that viewers would show wrongly: a dead letter, never sent
     ├── SpoolError             a stored file is missing or doesn't match its record
     └── DeliveryError          a result did not reach a destination
         ├── DestinationUnavailable     may be retried
@@ -42,6 +43,7 @@ __all__ = [
     "StorageFull",
     "UndecodablePixels",
     "UnsafeGeometry",
+    "UnsafeResult",
     "WrongSopClass",
 ]
 
@@ -116,6 +118,10 @@ class NoSkullBase(SeriesError):
     """The volume shows no skull base, so there is nothing to return."""
 
     code = "no_skull_base"
+
+
+class UnsafeResult(SbnodeError):
+    """A result object that viewers would hide or misplace. It is kept back; the message names the broken rules."""
 
 
 class SpoolError(SbnodeError):

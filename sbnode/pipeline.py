@@ -34,7 +34,7 @@ from sbnode.inference.selection import Choice, choose
 from sbnode.inference.skull_frame import find_frame
 from sbnode.inference.threshold import adaptive_threshold
 from sbnode.inference.volume import Volume, read_volume
-from sbnode.results import encapsulated, fine, preview, segmentation, stl, structured_report, surface
+from sbnode.results import encapsulated, fine, preview, segmentation, stl, structured_report, surface, viewer_check
 from sbnode.results.identity import Derivation, ModelIdentity
 from sbnode.results.report import LeftOut, Report
 from sbnode.series import Series
@@ -157,6 +157,7 @@ def run(
     Raises:
         SeriesError: the study gives no result; the message holds the reason.
         ModelError: a network failed.
+        UnsafeResult: viewers would show the segmentation wrongly.
     """
     clock = _Clock(progress)
     with clock.stage("choose"):
@@ -238,6 +239,7 @@ def _describe(
     with clock.stage("segmentation"):
         seg = segmentation.build(bone, volume, derivation)
         seg.save_as(folder / "seg.dcm", enforce_file_format=True)
+        viewer_check.require_viewable(folder / "seg.dcm", volume)
         if derivation.settings.fine:
             fine_seg = segmentation.build_fine(bone, volume, derivation)
             fine_seg.save_as(folder / "fine.dcm", enforce_file_format=True)

@@ -78,6 +78,7 @@ def test_a_run_writes_every_result_file(study: list[Series], models: Models, tmp
         "inference",
         "threshold",
         "quality",
+        "foramina",
         "segmentation",
         "surface",
         "preview",

@@ -6,14 +6,19 @@ import argparse
 import datetime
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.real.consistency import Mask, agreement, blurred
-from benchmarks.real.frame import AtlasFrame
 from benchmarks.real.methods import Levels, box_of, levels
 from benchmarks.real.pictures import draw
 from benchmarks.real.roof import Roof, roof
 from benchmarks.region import series_in
 from sbnode.config import Config
 from sbnode.errors import SeriesError
+from sbnode.inference import quality
+from sbnode.inference.bone import Bone, Foramen
+from sbnode.inference.foramina import find_foramina
+from sbnode.inference.skull_frame import SkullFrame, find_frame
 from sbnode.inference.volume import Volume, read_volume
 from sbnode.pipeline import Models
 
@@ -29,6 +34,12 @@ EXPLANATION = (
     "0.6 mm more blur in the slices, every two slices averaged; thin bone is what is under 1.2 mm thick in the finer "
     "scan's own result. Each method is compared with itself."
 )
+OPENINGS = (
+    "What the node finds of the named openings: the largest free circle in the narrowest section, the share of the rim "
+    "that is bone, and the place in the frame of the skull (origin at the basion, back towards the opisthion). "
+    "Their expected places were taken from the heads below and from an anatomical model, so that these heads are no "
+    "independent check."
+)
 FINE_MM = 1.2
 """Slices further apart than this are coarse already: such a scan is not blurred further."""
 
@@ -43,24 +54,28 @@ def main() -> None:
     models = Models.open(Config())
     names: list[str] = []
     roofs = ["| scan | method | roof found, left / right | holes per cm2, left / right |", "|---|---|---|---|"]
+    openings = [
+        "| scan | opening | calibre, left / right, mm | rim | left, back, up of the basion, mm |",
+        "|---|---|---|---|---|",
+    ]
     blurs = ["| scan | method | thin bone kept | Dice |", "|---|---|---|---|"]
     for folder in sorted(path for path in options.folder.iterdir() if path.is_dir()):
         for volume in _volumes(folder):
             region = models.region.locate(volume)
             if not region.found:
                 continue
-            frame, box = AtlasFrame.of(region), box_of(volume, region, models)
+            box = box_of(volume, region, models)
             finer = levels(volume, region, box, models)
-            names.append(folder.name)
-            draw(
-                finer,
-                frame,
-                f"{folder.name} ({CREDITS.get(folder.name, '')})",
-                options.out / "pictures" / f"{folder.name}.png",
-            )
-            for method in finer.by_method:
-                sides = [roof(finer, method, frame, side) for side in (1, -1)]
-                roofs.append(f"| {folder.name} | {method} | {_found(sides)} | {_holes(sides)} |")
+            bone = finer.bone.within(region.sample(box))
+            frame = find_frame(bone, region)
+            if frame is not None:
+                names.append(folder.name)
+                title = f"{folder.name} ({CREDITS.get(folder.name, '')})"
+                draw(finer, frame, title, options.out / "pictures" / f"{folder.name}.png")
+                openings += _openings(folder.name, bone, frame, volume)
+                for method in finer.by_method:
+                    sides = [roof(finer, method, frame, side) for side in (1, -1)]
+                    roofs.append(f"| {folder.name} | {method} | {_found(sides)} | {_holes(sides)} |")
             if volume.stack.positions_mm[-1] - volume.stack.positions_mm[0] < FINE_MM * len(volume.hu):
                 blurs += _consistency(folder.name, volume, finer, region.sample(box) > 0.5, models)
     described = models.occupancy.description
@@ -72,7 +87,23 @@ def main() -> None:
         f"{datetime.date.today().isoformat()} · {described.name} {described.version} ({described.sha256[:12]})",
     ]
     pictures = [f"![{name}](pictures/{name}.png)" for name in names]
-    parts = [*head, "", "## S5: orbital roof", "", *roofs, "", "## S4: the same scan, blurred further", "", *blurs]
+    parts = [
+        *head,
+        "",
+        "## S5: orbital roof",
+        "",
+        *roofs,
+        "",
+        "## S5: openings",
+        "",
+        OPENINGS,
+        "",
+        *openings,
+        "",
+        "## S4: the same scan, blurred further",
+        "",
+        *blurs,
+    ]
     report = "\n".join([*parts, "", "## Pictures", "", *pictures]) + "\n"
     (options.out / "real.md").write_text(report, encoding="utf-8")
     print(report)
@@ -86,6 +117,34 @@ def _volumes(folder: Path) -> list[Volume]:
         except SeriesError:
             continue
     return [volume for volume in found if len(volume.hu) > 1]
+
+
+def _openings(name: str, bone: Bone, frame: SkullFrame, volume: Volume) -> list[str]:
+    """A line per opening: what was found on both sides, and where."""
+    measured = quality.measure(volume)
+    found: dict[str, dict[str, Foramen]] = {}
+    for foramen in find_foramina(bone, frame, volume, max(measured.slice_mm, measured.fwhm_mm or 0.0)):
+        found.setdefault(foramen.name, {})[foramen.side] = foramen
+    lines = []
+    for opening, sides in found.items():
+        ordered = [sides[""]] if "" in sides else [sides.get("left"), sides.get("right")]
+        cells = [
+            " / ".join("-" if f is None else write(f) for f in ordered)
+            for write in (_calibre, lambda f: "-" if f.rim is None else f"{f.rim:.2f}", lambda f: _place(f, frame))
+        ]
+        lines.append(f"| {name} | {opening} | {' | '.join(cells)} |")
+    return lines
+
+
+def _calibre(foramen: Foramen) -> str:
+    return "not resolvable" if foramen.calibre_mm is None else f"{foramen.calibre_mm:.1f}"
+
+
+def _place(foramen: Foramen, frame: SkullFrame) -> str:
+    if foramen.place_mm is None:
+        return "-"
+    left, back, up = (np.array(foramen.place_mm) - frame.origin_mm) @ frame.axes.T
+    return f"{left:.0f}, {back:.0f}, {up:.0f}"
 
 
 def _found(sides: list[Roof | None]) -> str:

@@ -11,6 +11,7 @@ from scipy import ndimage
 from benchmarks.accuracy.baselines import half_maximum
 from benchmarks.accuracy.scans import Field
 from sbnode.config import Config
+from sbnode.inference.bone import Bone
 from sbnode.inference.geometry import Grid
 from sbnode.inference.region import RegionMap
 from sbnode.inference.resampling import resample
@@ -24,11 +25,15 @@ THRESHOLD_HU = 226.0
 
 @dataclass(frozen=True)
 class Levels:
-    """HU and the level fields of the methods, bone where positive; float32, shape ``grid.shape``."""
+    """HU and the level fields of the methods, bone where positive; float32, shape ``grid.shape``.
+
+    ``bone`` is the node's, not cut at the border of the region.
+    """
 
     grid: Grid
     hu: Array
     by_method: dict[str, Array]
+    bone: Bone
 
     def at(self, name: str, points_mm: NDArray[np.float64]) -> Array:
         """A level, or "HU", at patient points (..., 3), linear between cells, held beyond the grid."""
@@ -46,16 +51,18 @@ def box_of(volume: Volume, region: RegionMap, models: Models) -> Grid:
 
 
 def levels(volume: Volume, region: RegionMap, box: Grid, models: Models) -> Levels:
-    """Run the methods; the node's is not cut at the border of the region."""
+    """Run the methods."""
     hu = resample(volume.hu, volume.stack, box, outside=-1024).astype(np.float32)
     whole = Field(values=hu, origin_mm=np.zeros(3), spacing_mm=np.full(3, box.spacing_mm))
     occupancy = models.occupancy.predict(volume, box, region.sample(box) > WANTED)
+    bone = adaptive_threshold(occupancy, Config().threshold)
     return Levels(
         box,
         hu,
         {
             "226 HU": hu - np.float32(THRESHOLD_HU),
             "local half-maximum": half_maximum(whole).values,
-            "sbnode": adaptive_threshold(occupancy, Config().threshold).level,
+            "sbnode": bone.level,
         },
+        bone,
     )

@@ -11,27 +11,27 @@ import numpy as np
 from matplotlib import pyplot
 from numpy.typing import NDArray
 
-from benchmarks.real.frame import AtlasFrame
 from benchmarks.real.methods import Levels
+from sbnode.inference.skull_frame import SkullFrame
 
 CUTS: dict[str, tuple[str, tuple[float, float, float]]] = {
-    "orbital roofs, lamina papyracea, cribriform plate": ("coronal", (0.0, -60.0, -12.0)),
-    "optic canals, clinoids": ("coronal", (0.0, -38.0, -16.0)),
-    "ethmoid, optic canals": ("axial", (0.0, -40.0, -20.0)),
-    "foramen ovale, carotid canals, petrous bones": ("axial", (0.0, -10.0, -35.0)),
-    "jugular foramina, mastoids": ("axial", (0.0, 5.0, -46.0)),
+    "orbital roofs, lamina papyracea, cribriform plate": ("coronal", (0.0, -60.0, 36.0)),
+    "optic canals, clinoids": ("coronal", (0.0, -38.0, 32.0)),
+    "ethmoid, optic canals": ("axial", (0.0, -45.0, 36.0)),
+    "foramen ovale, carotid canals, petrous bones": ("axial", (0.0, -15.0, 15.0)),
+    "jugular foramina, mastoids": ("axial", (0.0, 5.0, 5.0)),
 }
-"""Orientation and middle in the frame of the atlas: mm to the left, back and up."""
+"""Orientation and middle in the frame of the skull: mm to the left, back and up from the basion."""
 HALF_MM, PIXEL_MM = (48.0, 34.0), 0.3
 WINDOW_HU = (-600.0, 1800.0)
 
 
-def draw(levels: Levels, frame: AtlasFrame, title: str, path: Path) -> None:
+def draw(levels: Levels, frame: SkullFrame, title: str, path: Path) -> None:
     """One row per cut; columns are the CT and the methods, bone white. Radiological convention: right is left."""
     names = ["HU", *levels.by_method]
     figure, axes = pyplot.subplots(len(CUTS), len(names), figsize=(3.4 * len(names), 2.6 * len(CUTS)))
     for row, (name, (orientation, middle)) in enumerate(CUTS.items()):
-        points = _plane(frame.to_patient(np.array(middle)), orientation)
+        points = frame.to_patient(np.array(middle) + _plane(orientation))
         for panel, method in zip(axes[row], names, strict=True):
             values = levels.at(method, points)
             shown = values if method == "HU" else (values > 0).astype(np.float32)
@@ -49,12 +49,11 @@ def draw(levels: Levels, frame: AtlasFrame, title: str, path: Path) -> None:
     pyplot.close(figure)
 
 
-def _plane(middle_mm: NDArray[np.float64], orientation: str) -> NDArray[np.float64]:
-    """Patient points (row, column, 3) of a cut along the patient's axes."""
+def _plane(orientation: str) -> NDArray[np.float64]:
+    """Points (row, column, 3) of a cut along the axes of the skull, mm from its middle."""
     across = np.arange(-HALF_MM[0], HALF_MM[0], PIXEL_MM)
     down = np.arange(-HALF_MM[1], HALF_MM[1], PIXEL_MM)
     rows, columns = np.meshgrid(down, across, indexing="ij")
     nothing = np.zeros_like(rows)
     offsets = (columns, rows, nothing) if orientation == "axial" else (columns, nothing, -rows)
-    plane: NDArray[np.float64] = middle_mm + np.stack(offsets, axis=-1)
-    return plane
+    return np.stack(offsets, axis=-1)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.real.frame import AtlasFrame
 from benchmarks.real.methods import Levels
+from sbnode.inference.skull_frame import SkullFrame
 
-LEFT_MM, BACK_MM = (16.0, 32.0), (-76.0, -56.0)
-"""Where the roof lies over the orbit, mm to the side and back in the frame of the atlas."""
-UP_MM = (-22.0, 14.0)
+LEFT_MM, BACK_MM = (20.0, 36.0), (-70.0, -54.0)
+"""Where the roof lies over the orbit, mm to the side and back from the basion."""
+UP_MM = (28.0, 60.0)
 """A ray runs from the middle of the orbit up into the skull."""
 STEP_MM = 0.4
 LEAST_RAYS = 4
@@ -27,7 +27,7 @@ class Roof:
     holes_per_cm2: float
 
 
-def roof(levels: Levels, method: str, frame: AtlasFrame, side: int) -> Roof | None:
+def roof(levels: Levels, method: str, frame: SkullFrame, side: int) -> Roof | None:
     """Score one side (+1 the patient's left); None where the scan doesn't show it."""
     left, back = np.arange(*LEFT_MM, STEP_MM) * side, np.arange(*BACK_MM, STEP_MM)
     up = np.arange(*UP_MM, 0.5 * STEP_MM)
@@ -39,5 +39,5 @@ def roof(levels: Levels, method: str, frame: AtlasFrame, side: int) -> Roof | No
     met = (levels.at(method, points) > 0).any(axis=-1)
     labels, count = ndimage.label(~met)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    area_cm2 = met.size * STEP_MM**2 / 100 * float(np.linalg.norm(np.cross(frame.matrix[0], frame.matrix[1])))
+    area_cm2 = met.size * STEP_MM**2 / 100
     return Roof(float(met.mean()), float(np.count_nonzero(sizes >= LEAST_RAYS) / area_cm2))

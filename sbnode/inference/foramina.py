@@ -64,8 +64,8 @@ class _Site:
     width_mm: float
 
 
-# Places: means over both sides of two heads and an anatomical model, by `benchmarks.real foramina`, which prints what
-# the search finds there. Radii: see the sizes in docs/accuracy.md, a third wider to both sides.
+# Places: means over both sides of the two heads in `python -m benchmarks.real`, which prints what is found there.
+# Radii: wide about the usual sizes.
 SITES = (
     _Site("foramen ovale", (26.8, -22.5, 15.3), (0.3, 0.0, -1.0), (1.6, 4.4), (5.0, 5.0), 3.7),
     _Site("foramen rotundum", (22.5, -35.5, 21.8), (0.2, -1.0, -0.2), (1.2, 2.6), (4.0, 4.0), 3.0),

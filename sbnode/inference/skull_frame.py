@@ -24,6 +24,8 @@ Mask = NDArray[np.bool_]
 
 LEAST_SYMMETRY = 0.6
 """The mirrored bone must cover this share of the bone; whole heads cover 0.75 and more."""
+LEAST_STRETCH = 0.2
+"""The places change by at least so many mm per mm in every direction; otherwise they are no places of a head."""
 COARSE_CELLS = 4
 """The mid-plane is sought on cells this many times as large."""
 SMOOTHED = (3.0, 1.5, 0.8)
@@ -77,19 +79,24 @@ class _Start(NamedTuple):
 
 def find_frame(bone: Bone, region: RegionMap) -> SkullFrame | None:
     """Return the frame of the skull; None where the bone has no mid-plane or shows no whole foramen magnum."""
-    plane, symmetry = _mid_plane(bone, _from_places(region))
+    start = _from_places(region)
+    if start is None:
+        return None
+    plane, symmetry = _mid_plane(bone, start)
     if symmetry < LEAST_SYMMETRY:
         return None
     middle_mm = _magnum(*_halved(bone), plane)
     return None if middle_mm is None else _from_section(bone, _Start(middle_mm, plane.axes))
 
 
-def _from_places(region: RegionMap) -> _Start:
-    """A rough frame by the places of the region network: an affine fit by least squares."""
+def _from_places(region: RegionMap) -> _Start | None:
+    """A rough frame by the places of the region network, an affine fit by least squares; None where they don't fit."""
     cells = np.argwhere(region.inside > 0.5)
     patient = region.grid.to_patient(cells.astype(np.float64))
     place = region.place_mm[(slice(None), *cells.T)].T.astype(np.float64)
     solution = np.linalg.lstsq(np.column_stack([patient, np.ones(len(patient))]), place, rcond=None)[0]
+    if np.linalg.svd(solution[:3], compute_uv=False).min() < LEAST_STRETCH:
+        return None
     inverse = np.linalg.inv(solution[:3])
     rows = inverse / np.linalg.norm(inverse, axis=1, keepdims=True)
     u, _, v = np.linalg.svd(rows)
@@ -100,6 +107,8 @@ def _mid_plane(bone: Bone, start: _Start) -> tuple[_Start, float]:
     """The plane about which the bone mirrors best: ``start`` turned and shifted, and the share that mirrors."""
     coarse, grid = _coarse(bone)
     cells = np.argwhere(coarse > 0.1)
+    if not len(cells):
+        return start, 0.0
     chosen = np.random.default_rng(0).permutation(len(cells))[:MIRRORED_CELLS]
     points = grid.to_patient(cells[chosen].astype(np.float64))
 

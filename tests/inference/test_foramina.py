@@ -130,6 +130,13 @@ def test_without_a_foramen_magnum_there_is_no_frame(whole: Bone) -> None:
     assert find_frame(above, rough_region(whole)) is None
 
 
+def test_places_that_are_no_head_give_no_frame(whole: Bone) -> None:
+    region = rough_region(whole)
+    assert find_frame(whole, replace(region, place_mm=np.ones_like(region.place_mm))) is None
+    nothing = replace(whole, level=np.full_like(whole.level, -0.5))
+    assert find_frame(nothing, region) is None
+
+
 def test_every_opening_is_found_with_its_side_place_and_calibre(whole: Bone) -> None:
     magnum, *found = find_foramina(whole, TRUE_FRAME, volume(40), 0.7)
     assert (magnum.name, magnum.side) == ("foramen magnum", "")
