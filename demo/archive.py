@@ -13,6 +13,7 @@ from pydicom.uid import (
     CTImageStorage,
     EncapsulatedSTLStorage,
     EnhancedCTImageStorage,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
 from pynetdicom import AE, evt
@@ -26,12 +27,13 @@ FILES = {
     str(SegmentationStorage): "seg.dcm",
     str(EncapsulatedSTLStorage): "stl.dcm",
     str(Comprehensive3DSRStorage): "sr.dcm",
+    str(SecondaryCaptureImageStorage): "preview.dcm",
 }
 """What the archive keeps each class as."""
 
 
 class Archive:
-    """Receives SEG, Encapsulated STL and Structured Report into ``folder``."""
+    """Receives SEG, Encapsulated STL and Structured Report and Secondary Capture into ``folder``."""
 
     def __init__(self, ae_title: str, folder: Path) -> None:
         self._folder = folder

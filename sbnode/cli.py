@@ -146,9 +146,9 @@ def run(
 ) -> None:
     """Process a folder of DICOM files: the same objects as the node would send.
 
-    Writes [bold]seg.dcm[/bold], [bold]stl.dcm[/bold], [bold]surface.stl[/bold], [bold]preview.png[/bold] and
-    [bold]result.json[/bold] (what was chosen and why, findings, model, volumes, time of each stage), and
-    [bold]fine.dcm[/bold] where results.fine is true.
+    Writes [bold]seg.dcm[/bold], [bold]stl.dcm[/bold], [bold]sr.dcm[/bold], [bold]preview.dcm[/bold],
+    [bold]surface.stl[/bold], [bold]preview.png[/bold] and [bold]result.json[/bold] (what was chosen and why,
+    findings, model, volumes, openings, time of each stage), and [bold]fine.dcm[/bold] where results.fine is true.
 
     Example: [cyan]sbnode run /media/cdrom --out skull-base --fine[/cyan]
     """

@@ -36,7 +36,7 @@ __all__ = [
 AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-ResultObject = Literal["seg", "stl", "sr", "fine"]
+ResultObject = Literal["seg", "stl", "sr", "preview", "fine"]
 Region = Literal["skull_base", "all_bone"]
 
 _S = TypeVar("_S", bound=BaseModel)
@@ -179,7 +179,7 @@ class Destination(_Section):
     port: Port
     calling_ae_title: AeTitle | None = None
     """AE title that the node calls itself there; default: its own."""
-    objects: tuple[ResultObject, ...] = ("seg", "stl", "sr")
+    objects: tuple[ResultObject, ...] = ("seg", "stl", "sr", "preview")
     tls: Tls | None = None
     timeout_s: float = Field(30.0, gt=0)
 

@@ -34,7 +34,17 @@ from sbnode.inference.selection import Choice, choose
 from sbnode.inference.skull_frame import find_frame
 from sbnode.inference.threshold import adaptive_threshold
 from sbnode.inference.volume import Volume, read_volume
-from sbnode.results import encapsulated, fine, preview, segmentation, stl, structured_report, surface, viewer_check
+from sbnode.results import (
+    capture,
+    encapsulated,
+    fine,
+    preview,
+    segmentation,
+    stl,
+    structured_report,
+    surface,
+    viewer_check,
+)
 from sbnode.results.identity import Derivation, ModelIdentity
 from sbnode.results.report import LeftOut, Report
 from sbnode.series import Series
@@ -43,7 +53,7 @@ __all__ = ["PIPELINE_VERSION", "RESULT_FILES", "Models", "Outcome", "Progress", 
 
 PIPELINE_VERSION = "5"
 """Raised when the same series, model and parameters would give another result: then a new job is made."""
-RESULT_FILES = ("seg.dcm", "stl.dcm", "sr.dcm", "surface.stl", "preview.png", "result.json")
+RESULT_FILES = ("seg.dcm", "stl.dcm", "sr.dcm", "preview.dcm", "surface.stl", "preview.png", "result.json")
 REGION_MARGIN_MM = 6.0
 """The fine grid reaches this far beyond the region, so that the local threshold sees its surroundings."""
 WANTED = 0.25
@@ -247,7 +257,10 @@ def _describe(
         stl_bytes = stl.to_bytes(surface.extract(bone))
         (folder / "surface.stl").write_bytes(stl_bytes)
     with clock.stage("preview"):
-        preview.render(bone, volume, flags, derivation.region, foramina).save(folder / "preview.png")
+        picture = preview.render(bone, volume, flags, derivation.region, foramina)
+        picture.save(folder / "preview.png")
+        captured = capture.build(np.asarray(picture), volume, derivation)
+        captured.save_as(folder / "preview.dcm", enforce_file_format=True)
         icon = preview.icon(bone, derivation.region)
         document = encapsulated.build(stl_bytes, volume, derivation, icon)
         document.save_as(folder / "stl.dcm", enforce_file_format=True)

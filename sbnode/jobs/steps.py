@@ -25,7 +25,6 @@ __all__ = ["Outcome", "Steps", "retry_delay_s"]
 Outcome = dict[str, str]
 """What a step says to the queue. ``status`` is always there; ``code`` and ``reason`` where it went wrong."""
 
-_OBJECT_FILES = {"seg": "seg.dcm", "stl": "stl.dcm", "sr": "sr.dcm", "fine": "fine.dcm"}
 _JITTER = 0.2
 
 
@@ -130,7 +129,7 @@ class Steps:
             facts = {"job": job_key, "destination": destination_name, "object": kind}
             try:
                 destination = self._destination(destination_name)
-                path = self._spool.result_folder(job_key) / _OBJECT_FILES[kind]
+                path = self._spool.result_folder(job_key) / f"{kind}.dcm"
                 calling = destination.calling_ae_title or self._config.node.ae_title
                 status = self._store(path, destination, calling)
             except Exception as error:

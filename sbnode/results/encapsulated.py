@@ -17,7 +17,7 @@ from sbnode.results.segments import bone_segment
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
 
-__all__ = ["STL_SERIES_STEP", "build"]
+__all__ = ["STL_SERIES_STEP", "build", "source_instances"]
 
 STL_SERIES_STEP = 1000
 """The STL's Series Number lies this much above the segmentation's: a series holds one modality."""
@@ -104,7 +104,7 @@ def _encapsulated_document(document: Dataset, stl: bytes, volume: Volume, header
     document.MIMETypeOfEncapsulatedDocument = "model/stl"
     document.EncapsulatedDocument = stl
     document.EncapsulatedDocumentLength = len(stl)
-    document.SourceInstanceSequence = _instances(volume)
+    document.SourceInstanceSequence = source_instances(volume)
 
 
 def _model(document: Dataset, derivation: Derivation, icon: NDArray[np.uint8] | None) -> None:
@@ -126,11 +126,12 @@ def _references(document: Dataset, volume: Volume) -> None:
     """Common Instance Reference module (PS3.3 C.12.2)."""
     series = Dataset()
     series.SeriesInstanceUID = volume.instances[0].key.series_instance_uid
-    series.ReferencedInstanceSequence = _instances(volume)
+    series.ReferencedInstanceSequence = source_instances(volume)
     document.ReferencedSeriesSequence = [series]
 
 
-def _instances(volume: Volume) -> list[Dataset]:
+def source_instances(volume: Volume) -> list[Dataset]:
+    """Return an item per source instance, with its frames where it has several (PS3.3 table 10-3)."""
     frames: dict[tuple[str, str], list[int]] = {}
     for instance, frame in zip(volume.instances, volume.frames, strict=True):
         frames.setdefault((instance.sop_class_uid, instance.sop_instance_uid), []).append(frame)

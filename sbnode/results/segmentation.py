@@ -33,7 +33,7 @@ from sbnode.results.segments import (
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
 
-__all__ = ["algorithm", "build", "build_fine", "contributing_equipment", "native_masks"]
+__all__ = ["algorithm", "build", "build_fine", "contributing_equipment", "date_by", "native_masks"]
 
 FINE_SERIES_STEP = 2000
 """Added to the Series Number, so that this series never has that of another source's segmentation or surface."""
@@ -312,16 +312,21 @@ def _identify_frames(segmentation: Dataset) -> None:
         del shared.SegmentIdentificationSequence
 
 
-def _settle(segmentation: Dataset, derivation: Derivation, role: str) -> None:
-    """Set what highdicom leaves out or takes from the clock and from random numbers."""
+def date_by(result: Dataset, derivation: Derivation) -> None:
+    """Set the dates that highdicom takes from the clock to that of the job."""
     made_at = derivation.made_at
-    segmentation["PixelData"].VR = "OB"
-    segmentation.ContentQualification = derivation.settings.content_qualification
-    segmentation.SeriesDate = segmentation.InstanceCreationDate = made_at.strftime("%Y%m%d")
-    segmentation.SeriesTime = segmentation.InstanceCreationTime = made_at.strftime("%H%M%S.%f")
-    for item in segmentation.ContributingEquipmentSequence:
+    result.SeriesDate = result.InstanceCreationDate = made_at.strftime("%Y%m%d")
+    result.SeriesTime = result.InstanceCreationTime = made_at.strftime("%H%M%S.%f")
+    for item in result.get("ContributingEquipmentSequence", []):
         if item.get("ManufacturerModelName") == "highdicom":
             item.ContributionDateTime = made_at.strftime("%Y%m%d%H%M%S.%f")
+
+
+def _settle(segmentation: Dataset, derivation: Derivation, role: str) -> None:
+    """Set what highdicom leaves out or takes from the clock and from random numbers."""
+    date_by(segmentation, derivation)
+    segmentation["PixelData"].VR = "OB"
+    segmentation.ContentQualification = derivation.settings.content_qualification
     uid = result_uid(derivation.job_key, f"{role}.dimensions")
     for item in [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]:
         item.DimensionOrganizationUID = uid

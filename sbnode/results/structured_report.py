@@ -20,7 +20,7 @@ from sbnode.inference.quality import Quality
 from sbnode.inference.volume import Volume
 from sbnode.results.identity import Derivation
 from sbnode.results.report import NOTICE, Report
-from sbnode.results.segmentation import contributing_equipment
+from sbnode.results.segmentation import contributing_equipment, date_by
 from sbnode.results.segments import CODING_SCHEME, INFERRED_LABEL, bone_segment
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
@@ -92,7 +92,8 @@ def build(report: Report, segmentation: Dataset, surface: Dataset, volume: Volum
         device_serial_number=derivation.model.sha256[:16],
         coding_schemes=[CodingSchemeIdentificationItem(CODING_SCHEME, name="sbnode private concepts")],
     )
-    _settle(document, derivation)
+    date_by(document, derivation)
+    document.ContentDate, document.ContentTime = document.SeriesDate, document.SeriesTime
     inherit(document, header)
     return document
 
@@ -280,14 +281,3 @@ def _shell(volume: Volume, sop_instance_uid: str, sop_class_uid: str) -> Dataset
     shell.AccessionNumber = shell.StudyID = ""
     shell.StudyDate = shell.StudyTime = None
     return shell
-
-
-def _settle(document: Dataset, derivation: Derivation) -> None:
-    """Set what highdicom takes from the clock."""
-    made_at = derivation.made_at
-    date, time = made_at.strftime("%Y%m%d"), made_at.strftime("%H%M%S.%f")
-    document.ContentDate = document.SeriesDate = document.InstanceCreationDate = date
-    document.ContentTime = document.SeriesTime = document.InstanceCreationTime = time
-    for item in document.get("ContributingEquipmentSequence", []):
-        if item.get("ManufacturerModelName") == "highdicom":
-            item.ContributionDateTime = made_at.strftime("%Y%m%d%H%M%S.%f")

@@ -92,9 +92,11 @@ class Hospital:
         self.archive.send(study, "node")
 
         def returned() -> bool:
-            return all(self.archive.instances(study, modality) for modality in ("SEG", "M3D", "SR"))
+            return all(self.archive.instances(study, modality) for modality in ("SEG", "M3D", "SR", "OT"))
 
-        seconds = wait_until(returned, RESULT_TIMEOUT_S, f"SEG, STL and SR of {source.name} are back", every_s=0.5)
+        seconds = wait_until(
+            returned, RESULT_TIMEOUT_S, f"SEG, STL, SR and preview of {source.name} are back", every_s=0.5
+        )
         folder = self.folder / source.name
         folder.mkdir()
         seg, stl, sr = (
@@ -153,7 +155,7 @@ def test_all_objects_return_into_the_same_study(
         for keyword in PATIENT_AND_STUDY:
             assert result.get(keyword, "") == source[0].get(keyword, ""), keyword
     # The archive agrees: nothing was filed under another patient or study.
-    assert len(hospital.archive.get(f"/studies/{trip.study}/series")) == 4
+    assert len(hospital.archive.get(f"/studies/{trip.study}/series")) == 5
 
 
 @pytest.mark.parametrize("head", HEADS)
