@@ -232,6 +232,43 @@ def check(config: ConfigOption = None) -> None:
             raise typer.Exit(worst)
 
 
+@app.command()
+def probe(
+    name: Annotated[str, typer.Argument(help="Name of a destination in the configuration.")],
+    config: ConfigOption = None,
+) -> None:
+    """Ask a destination which objects it takes, and in which transfer syntaxes. Nothing is sent.
+
+    Example: [cyan]sbnode probe archive --config config.yaml[/cyan]
+    """
+    with _exit_codes():
+        settings = load_config(config)
+        from sbnode import log
+        from sbnode.scu.probe import OBJECT_CLASSES, probe
+
+        log.configure(settings.log)
+        destination = next((d for d in settings.destinations if d.name == name), None)
+        if destination is None:
+            known = ", ".join(d.name for d in settings.destinations) or "none"
+            raise ConfigError(f"no destination is named '{name}'; the configuration has: {known}")
+        offers = probe(destination, destination.calling_ae_title or settings.node.ae_title)
+        for offer in offers:
+            mark = "[green]takes  [/green]" if offer.syntaxes else "[yellow]refuses[/yellow]"
+            syntaxes = ", ".join(syntax.name for syntax in offer.syntaxes)
+            _out.print(f"{mark} {offer.name}" + (f": {syntaxes}" if syntaxes else ""), highlight=False)
+        taken = {offer.sop_class for offer in offers if offer.syntaxes}
+        refused = [kind for kind in destination.objects if OBJECT_CLASSES[kind] not in taken]
+        if refused:
+            wanted = ", ".join(kind for kind in destination.objects if kind not in refused)
+            _out.print(
+                f"It refuses {', '.join(refused)}, which would become dead letters: set objects: [{wanted}] for it.",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
+            )
+            raise typer.Exit(ExitCode.FAILED)
+
+
 @jobs_app.command("list")
 def jobs_list(
     config: ConfigOption = None,
