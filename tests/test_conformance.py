@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from sbnode import IMPLEMENTATION_CLASS_UID
 from sbnode.scp.presentation import SOP_CLASSES, decodable_transfer_syntaxes
 from sbnode.scu.probe import OBJECT_CLASSES
-from sbnode.spool import IMPLEMENTATION_CLASS_UID
 from tests.conftest import REPOSITORY
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -40,7 +40,7 @@ def test_the_sent_classes_are_those_of_the_code() -> None:
 
 
 def test_the_implementation_class_uid_is_that_of_the_code() -> None:
-    assert str(IMPLEMENTATION_CLASS_UID) in section("### 4.2")
+    assert IMPLEMENTATION_CLASS_UID in section("### 4.2")
 
 
 def test_every_private_code_is_listed_with_its_meaning() -> None:

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage, EncapsulatedSTLStorage, ExplicitVRLittleEndian
 
-from sbnode import __version__
+from sbnode import IMPLEMENTATION_CLASS_UID, __version__
 from sbnode.inference.volume import Volume
 from sbnode.results.identity import Derivation
 from sbnode.results.segmentation import algorithm, contributing_equipment
@@ -25,7 +25,6 @@ STL_SERIES_STEP = 1000
 _MILLIMETRE = Code("mm", "UCUM", "millimeter")
 _CONCEPT = Code("85040-4", "LN", "CT 3D CAM model")
 _USAGE = Code("129012", "DCM", "Educational Intent")
-_IMPLEMENTATION_CLASS_UID = UID(result_uid("sbnode", "implementation"))
 
 
 def build(stl: bytes, volume: Volume, derivation: Derivation, icon: NDArray[np.uint8] | None = None) -> Dataset:
@@ -61,8 +60,8 @@ def _common(document: Dataset, derivation: Derivation) -> None:
     meta.MediaStorageSOPClassUID = EncapsulatedSTLStorage
     meta.MediaStorageSOPInstanceUID = uid
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = _IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = f"sbnode {__version__}"[:16]
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = "SBNODE"
     document.file_meta = meta
     document.SOPClassUID = EncapsulatedSTLStorage
     document.SOPInstanceUID = uid

@@ -14,6 +14,7 @@ from typing import cast
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 
+from sbnode import IMPLEMENTATION_CLASS_UID
 from sbnode.config import Config
 from sbnode.errors import ConfigError
 from sbnode.scp.completion import ExpectedCount
@@ -24,7 +25,6 @@ from sbnode.scp.tls import load_certificates, server_context
 from sbnode.scp.transport import AssociationServer
 from sbnode.scp.watch import CompletionWatch, OnStudyComplete
 from sbnode.series import SeriesKey
-from sbnode.spool import IMPLEMENTATION_CLASS_UID
 
 __all__ = ["Receiver"]
 

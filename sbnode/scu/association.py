@@ -13,6 +13,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
+from sbnode import IMPLEMENTATION_CLASS_UID
 from sbnode.config import Destination, Tls
 from sbnode.errors import ConfigError, DestinationRefused, DestinationUnavailable
 
@@ -48,6 +49,8 @@ def _request(
     connected: Event,
 ) -> Association:
     entity = AE(ae_title=calling_ae_title)
+    entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    entity.implementation_version_name = "SBNODE"
     # pynetdicom waits for ever for a connection unless told otherwise.
     entity.connection_timeout = destination.timeout_s
     entity.acse_timeout = destination.timeout_s

@@ -11,7 +11,6 @@ then given its name; the folder that holds the name is flushed too.
 
 from __future__ import annotations
 
-from sbnode.spool.record import IMPLEMENTATION_CLASS_UID
 from sbnode.spool.spool import Spool, Stored
 
-__all__ = ["IMPLEMENTATION_CLASS_UID", "Spool", "Stored"]
+__all__ = ["Spool", "Stored"]

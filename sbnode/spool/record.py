@@ -21,12 +21,12 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
+from sbnode import IMPLEMENTATION_CLASS_UID
 from sbnode.errors import SpoolError
 from sbnode.series import PARSER_FAULTS, Instance, SeriesKey, read_instance
 
-__all__ = ["IMPLEMENTATION_CLASS_UID", "Record"]
+__all__ = ["Record"]
 
-IMPLEMENTATION_CLASS_UID = UID("2.25.264803937411905021768471340291870275871")
 """Names sbnode in File Meta Information and in association requests (PS3.7 D.3.3.2)."""
 _PRIVATE_CREATOR_UID = UID("2.25.113859004938114732905261093822746165307")
 _PREAMBLE = bytes(128) + b"DICM"
@@ -54,7 +54,7 @@ class Record:
         meta.MediaStorageSOPClassUID = UID(self.instance.sop_class_uid)
         meta.MediaStorageSOPInstanceUID = UID(self.instance.sop_instance_uid)
         meta.TransferSyntaxUID = UID(self.instance.transfer_syntax_uid)
-        meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+        meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
         meta.SourceApplicationEntityTitle = calling_ae_title
         meta.PrivateInformationCreatorUID = _PRIVATE_CREATOR_UID
         meta.PrivateInformation = self._encoded()
