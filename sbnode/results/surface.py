@@ -57,10 +57,9 @@ def extract(bone: Bone) -> Surface:
         NoSkullBase: no part of the bone is that large.
     """
     vertices, triangles = _iso_surface(bone)
-    vertices, triangles = _without_specks(vertices * np.float32(bone.grid.spacing_mm), triangles)
+    vertices, triangles = _without_specks(*_decimated(vertices * np.float32(bone.grid.spacing_mm), triangles))
     if not len(triangles):
         raise NoSkullBase(f"no piece of bone is larger than {SMALLEST_PART_MM3} mm3")
-    vertices, triangles = _decimated(vertices, triangles)
     vertices_mm = bone.grid.to_patient(vertices.astype(np.float64) / bone.grid.spacing_mm)
     if np.linalg.det(bone.grid.axes) < 0:
         # (normal, column, row direction) is left-handed, which turns the triangles inside out.
