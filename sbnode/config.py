@@ -153,7 +153,7 @@ class Threshold(_Section):
     """Where the local range is smaller than this, the threshold is one half."""
     seed: float = Field(0.45, ge=0, le=1)
     """A component must somewhere exceed this occupancy."""
-    lumen_shift: float = Field(2.1, ge=0, le=4)
+    lumen_shift: float = Field(2.5, ge=0, le=4)
     """Added to the threshold where the model sees a canal or narrow gap, times its evidence."""
     sheet_shift: float = Field(0.25, ge=0, le=1)
     """Taken from the threshold where the model sees a thin sheet of bone, times its evidence."""
