@@ -6,6 +6,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -30,6 +31,7 @@ __all__ = [
     "Status",
     "Threshold",
     "Tls",
+    "WebDestination",
     "load_config",
 ]
 
@@ -41,6 +43,7 @@ Region = Literal["skull_base", "all_bone"]
 
 _S = TypeVar("_S", bound=BaseModel)
 
+_LOCAL = ("localhost", "127.0.0.1", "::1")
 _MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
@@ -184,6 +187,38 @@ class Destination(_Section):
     timeout_s: float = Field(30.0, gt=0)
 
 
+class WebDestination(_Section):
+    """A DICOMweb service that receives results by STOW-RS (PS3.18 section 10.5)."""
+
+    name: Name
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
+    """Root of the service; ``/studies`` comes after it."""
+    objects: tuple[ResultObject, ...] = ("seg", "stl", "sr", "preview")
+    token_file: Path | None = None
+    """File with a bearer token."""
+    user: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+    """Certificates that the service's must come from; default: the system's authorities."""
+    certificate: Path | None = None
+    """Client certificate, with its key."""
+    key: Path | None = None
+    timeout_s: float = Field(30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _credentials_fit(self) -> WebDestination:
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file belong together: give both or none")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both or none")
+        if self.user is not None and self.token_file is not None:
+            raise ValueError("give a token or a user, not both")
+        secret = self.user is not None or self.token_file is not None
+        if secret and self.url.startswith("http://") and urlsplit(self.url).hostname not in _LOCAL:
+            raise ValueError("a token or password over http:// can be read on the way; use https://")
+        return self
+
+
 class Queue(_Section):
     """The durable queue."""
 
@@ -223,24 +258,29 @@ class Config(_Section):
     threshold: Threshold = Threshold()
     results: Results = Results()
     destinations: tuple[Destination, ...] = ()
+    web_destinations: tuple[WebDestination, ...] = ()
     queue: Queue = Queue()
     status: Status = Status()
     log: Log = Log()
 
     @model_validator(mode="after")
     def _fine_is_made(self) -> Config:
-        wanting = [destination.name for destination in self.destinations if "fine" in destination.objects]
+        wanting = [destination.name for destination in self.all_destinations if "fine" in destination.objects]
         if wanting and not self.results.fine:
             raise ValueError(f"destination {wanting[0]} wants the object 'fine': set results.fine to true")
         return self
 
-    @field_validator("destinations")
-    @classmethod
-    def _names_differ(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
-        names = [destination.name for destination in value]
+    @model_validator(mode="after")
+    def _names_differ(self) -> Config:
+        names = [destination.name for destination in self.all_destinations]
         if len(set(names)) < len(names):
-            raise ValueError("two destinations have the same name")
-        return value
+            raise ValueError("destinations: two of them have the same name")
+        return self
+
+    @property
+    def all_destinations(self) -> tuple[Destination | WebDestination, ...]:
+        """Those that are sent to by C-STORE, then those by STOW-RS."""
+        return (*self.destinations, *self.web_destinations)
 
 
 def load_config(path: Path | None) -> Config:

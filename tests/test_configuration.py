@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -43,7 +44,8 @@ def test_the_file_holds_the_defaults() -> None:
 def test_every_key_stands_in_the_file_and_its_examples_are_valid(tmp_path: Path) -> None:
     text = FILE.read_text(encoding="utf-8")
     # With its examples in place of the defaults they explain, the file shows every key.
-    text = text.replace("  tls: null\n  # tls:", "  # tls:").replace("destinations: []\n#", "#")
+    text = text.replace("  tls: null\n  # tls:", "  # tls:")
+    text = re.sub(r"^(web_)?destinations: \[\]\n", "", text, flags=re.MULTILINE)
     shown = "\n".join(_uncomment(line) for line in text.splitlines())
     content = yaml.safe_load(shown.replace("tls_port: null", "tls_port: 2762"))
     nested = {"destinations.tls.certificate", "destinations.tls.key", "destinations.tls.ca"}
@@ -53,8 +55,8 @@ def test_every_key_stands_in_the_file_and_its_examples_are_valid(tmp_path: Path)
 
 
 def _uncomment(line: str) -> str:
-    """Turn the commented lines of the two examples into content."""
-    if line.startswith(("# destinations:", "#   - ", "#     ")):
+    """Turn the commented lines of the examples into content."""
+    if line.startswith(("# destinations:", "# web_destinations:", "#   - ", "#     ")):
         return line[2:]
     if line.startswith("  # ") and ("tls:" in line or line.startswith("  #   ")):
         return "  " + line[4:]

@@ -20,7 +20,7 @@ def delivery(destination: str) -> str:
 
 def names(config: Config) -> tuple[str, ...]:
     """Return the names of all queues."""
-    return (STUDY, INFERENCE, *(delivery(destination.name) for destination in config.destinations))
+    return (STUDY, INFERENCE, *(delivery(destination.name) for destination in config.all_destinations))
 
 
 def database_url(config: Config) -> str:

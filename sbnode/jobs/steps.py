@@ -12,11 +12,11 @@ from threading import Lock
 from time import perf_counter
 
 from sbnode import log, metrics, pipeline
-from sbnode.config import Config, Destination
+from sbnode.config import Config, Destination, WebDestination
 from sbnode.errors import ConfigError, DeliveryError, DestinationRefused, SbnodeError, SeriesError
 from sbnode.inference.selection import Choice, choose
 from sbnode.jobs.manifest import Manifest
-from sbnode.scu import send
+from sbnode.scu import send, stow
 from sbnode.series import Series
 from sbnode.spool import Spool
 
@@ -46,7 +46,8 @@ class Steps:
         spool: where instances and results are.
         models: the opened models, as ``run`` takes them.
         run: the pipeline.
-        store: sends one object to one destination.
+        store: sends one object to one destination by C-STORE.
+        store_web: the same by STOW-RS.
     """
 
     def __init__(
@@ -56,13 +57,15 @@ class Steps:
         models: pipeline.Models,
         run: Callable[..., pipeline.Outcome],
         store: Callable[[Path, Destination, str], int] = send.store,
+        store_web: Callable[[Path, WebDestination], int] = stow.store,
     ) -> None:
         self._config = config
         self._spool = spool
         self._models = models
         self._run = run
         self._store = store
-        self._destinations = {destination.name: destination for destination in config.destinations}
+        self._store_web = store_web
+        self._destinations = {destination.name: destination for destination in config.all_destinations}
         self._log = log.get_logger()
         self._running = 0
         self._lock = Lock()
@@ -75,7 +78,7 @@ class Steps:
     @property
     def deliveries(self) -> tuple[tuple[str, str], ...]:
         """Destination and object of every delivery that a job needs."""
-        return tuple((d.name, kind) for d in self._config.destinations for kind in d.objects)
+        return tuple((d.name, kind) for d in self._config.all_destinations for kind in d.objects)
 
     def choose(self, study_id: str) -> Outcome:
         """Choose the series of a study and write the manifest of its job: ``job`` holds the key."""
@@ -130,8 +133,7 @@ class Steps:
             try:
                 destination = self._destination(destination_name)
                 path = self._spool.result_folder(job_key) / f"{kind}.dcm"
-                calling = destination.calling_ae_title or self._config.node.ae_title
-                status = self._store(path, destination, calling)
+                status = self._send(path, destination)
             except Exception as error:
                 outcome = _fault(error)
                 self._log.warning("delivery_failed", **facts, **outcome, **_place(error))
@@ -149,7 +151,12 @@ class Steps:
         choice = choose(study, self._config.selection)
         return choice, pipeline.job_key(choice.chosen, self._models, self._config)
 
-    def _destination(self, name: str) -> Destination:
+    def _send(self, path: Path, destination: Destination | WebDestination) -> int:
+        if isinstance(destination, WebDestination):
+            return self._store_web(path, destination)
+        return self._store(path, destination, destination.calling_ae_title or self._config.node.ae_title)
+
+    def _destination(self, name: str) -> Destination | WebDestination:
         if name not in self._destinations:
             raise ConfigError(f"destination '{name}' is no longer in the configuration")
         return self._destinations[name]

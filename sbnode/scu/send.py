@@ -16,7 +16,7 @@ from sbnode.config import Destination
 from sbnode.errors import DestinationRefused, DestinationUnavailable, SpoolError
 from sbnode.scu.association import association
 
-__all__ = ["Meaning", "meaning", "store"]
+__all__ = ["Meaning", "judge", "meaning", "store"]
 
 
 class Meaning(Enum):
@@ -90,7 +90,7 @@ def store(path: Path, destination: Destination, calling_ae_title: str) -> int:
         raise DestinationUnavailable(
             f"destination '{destination.name}' gave no answer to C-STORE within {destination.timeout_s:g} s"
         )
-    return _judge(int(response.Status), path, destination)
+    return judge(int(response.Status), path.name, destination.name)
 
 
 def _read(path: Path) -> Dataset:
@@ -100,9 +100,15 @@ def _read(path: Path) -> Dataset:
         raise SpoolError(f"result {path.name} is missing or unreadable: {type(error).__name__}") from error
 
 
-def _judge(status: int, path: Path, destination: Destination) -> int:
+def judge(status: int, file: str, destination: str) -> int:
+    """Return a status that means success or a warning.
+
+    Raises:
+        DestinationRefused: it is permanent for this object at this destination.
+        DestinationUnavailable: it may be tried again.
+    """
     rule = _rule(status)
-    message = f"destination '{destination.name}' answered 0x{status:04X} ({rule.words}) to {path.name}"
+    message = f"destination '{destination}' answered 0x{status:04X} ({rule.words}) to {file}"
     if rule.meaning is Meaning.REFUSED:
         raise DestinationRefused(message)
     if rule.meaning is Meaning.UNAVAILABLE:

@@ -12,6 +12,7 @@ from sbnode.config import Config
 from sbnode.errors import ConfigError, SbnodeError
 from sbnode.jobs.client import JobClient
 from sbnode.scu.echo import echo
+from sbnode.scu.stow import answers
 from sbnode.service.process import open_spool
 
 __all__ = ["Check", "check"]
@@ -45,6 +46,9 @@ def check(config: Config) -> Iterator[Check]:
         calling = destination.calling_ae_title or config.node.ae_title
         fault = _fault_of(partial(echo, destination, calling))
         yield Check(f"destination '{destination.name}' answers C-ECHO", fault, is_configuration=False)
+    for web in config.web_destinations:
+        fault = _fault_of(partial(answers, web))
+        yield Check(f"destination '{web.name}' answers QIDO-RS", fault, is_configuration=False)
 
 
 def _fault_of(attempt: Callable[[], None]) -> str | None:
