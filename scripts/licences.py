@@ -22,6 +22,7 @@ SPDX = {
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
     "Python Software Foundation License": "PSF-2.0",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only",
 }
 PERMISSIVE = {
@@ -36,13 +37,13 @@ PERMISSIVE = {
     "PSF-2.0",
     "Zlib",
 }
-# Used as unchanged libraries that their owner can replace, which is all that the LGPL asks for.
-LIBRARIES = {"LGPL-3.0-only"}
+# Used as unchanged libraries that their owner can replace, which is all that the LGPL and the MPL ask for.
+LIBRARIES = {"LGPL-3.0-only", "MPL-2.0"}
 HEAD = """\
 # Licences
 
 sbnode itself is under Apache-2.0. These are the packages that it runs on, from the lock file; `make licences`
-makes the table from what is installed. Packages under the LGPL are imported as unchanged libraries: whoever
+makes the table from what is installed. Packages under the LGPL or MPL are imported as unchanged libraries: whoever
 runs the node can replace them. Nothing here is under the GPL or the AGPL. The other builds of ONNX Runtime
 are licensed like `onnxruntime`; the CUDA libraries that `EXTRA=gpu` adds are under NVIDIA's own terms.
 
