@@ -35,7 +35,7 @@ MAGNUM_MM = (18.0, 38.0)
 """The largest circle in a foramen magnum is as wide as this."""
 PAIR_MM = 7.0
 """The two of a pair lie at mirrored places, to within this; otherwise the one that lies further off is left out."""
-PLACE_WEIGHT = 0.01
+PLACE_WEIGHT = 0.03
 """A mm off the expected place costs as much as this share of the rim."""
 UNEVEN_WEIGHT = 0.12
 """So does this share of a radius by which opposite rays differ."""
