@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from sbnode.errors import UnsafeGeometry
-from sbnode.inference.acquisitions import volumes
 from sbnode.inference.bone import Finding
 from sbnode.inference.geometry import SliceStack
 from sbnode.series import Instance, Series
@@ -101,10 +100,6 @@ def build_stack(
         raise UnsafeGeometry(f"the slices lie in {len(frames_of_reference)} different Frames of Reference")
     row, column = _directions(kept[0])
     normal = np.cross(row, column)
-    kept, split = _one_volume(kept, normal)
-    findings += split
-    if len(kept) < 2:
-        raise UnsafeGeometry(f"{split[0].message}; {len(kept)} slice(s) make no volume")
     ordered = tuple(sorted(kept, key=lambda plane: float(np.dot(plane.position_mm, normal))))
     origins = np.array([plane.position_mm for plane in ordered])
     findings += _check_steps(origins @ normal, max_slice_step_mm)
@@ -202,21 +197,6 @@ def _largest_group(planes: tuple[Plane, ...]) -> tuple[list[Plane], list[Finding
     others = len(planes) - count
     finding = Finding("mixed_geometry", f"{others} of {len(planes)} images differ in matrix or orientation; left out")
     return [plane for plane in planes if geometry(plane) == common], [finding]
-
-
-def _one_volume(planes: list[Plane], normal: Vector) -> tuple[list[Plane], list[Finding]]:
-    """Of several volumes of one place keep the one with most slices, the first of equals: it has no contrast yet."""
-    positions = np.array([plane.position_mm for plane in planes]) @ normal
-    instances = [plane.instance for plane in planes]
-    found = volumes(
-        positions, [i.acquisition_number for i in instances], [i.instance_number for i in instances], SAME_POSITION_MM
-    )
-    if len(found) == 1:
-        return planes, []
-    best = max(range(len(found)), key=lambda k: (len(found[k]), -k))
-    sizes = ", ".join(str(len(volume)) for volume in found)
-    message = f"the series holds {len(found)} volumes of {sizes} slices; number {best + 1} is used"
-    return [planes[index] for index in sorted(found[best])], [Finding("several_volumes", message)]
 
 
 def _directions(plane: Plane) -> tuple[Vector, Vector]:

@@ -42,22 +42,6 @@ def axial(positions_mm: list[float], tilt_degrees: float = 0.0) -> tuple[Plane, 
     return tuple(plane(n, (-16.0, -16.0, z), tilt_degrees) for n, z in enumerate(positions_mm, start=1))
 
 
-def numbered(positions_mm: list[float], acquisition: int | None, first_number: int) -> tuple[Plane, ...]:
-    """Slices of one acquisition, with Instance Numbers from ``first_number`` on."""
-    return tuple(
-        replace(
-            made,
-            instance=replace(
-                made.instance,
-                acquisition_number=acquisition,
-                instance_number=first_number + k,
-                sop_instance_uid=f"1.2.{first_number + k}",
-            ),
-        )
-        for k, made in enumerate(axial(positions_mm))
-    )
-
-
 def codes(planes: tuple[Plane, ...]) -> set[str]:
     _, _, findings = build_stack(planes, max_slice_step_mm=MAX_STEP_MM)
     return {finding.code for finding in findings}
@@ -159,49 +143,3 @@ def test_an_image_without_position_is_refused_by_name() -> None:
     instance = replace(plane(1, (0.0, 0.0, 0.0)).instance, rows=64, columns=64, pixel_spacing_mm=(0.5, 0.5))
     with pytest.raises(UnsafeGeometry, match=r"Image Position \(Patient\)"):
         read_planes(Series(instance.key, (instance,)))
-
-
-HEAD_MM = [float(z) for z in range(20)]
-
-
-def used(planes: tuple[Plane, ...]) -> tuple[list[int], list[str]]:
-    """Instance Numbers of the stack in its order, and what was said about several volumes."""
-    _, ordered, findings = build_stack(planes, max_slice_step_mm=MAX_STEP_MM)
-    numbers = [p.instance.instance_number or 0 for p in ordered]
-    return numbers, [finding.message for finding in findings if finding.code == "several_volumes"]
-
-
-@pytest.mark.parametrize("shift_mm", [0.0, 0.4])
-def test_before_and_after_contrast_in_one_series_are_told_apart_and_the_first_is_used(shift_mm: float) -> None:
-    after = [z + shift_mm for z in HEAD_MM]
-    numbers, said = used(numbered(after, 2, 101) + numbered(HEAD_MM, 1, 1))
-    assert numbers == list(range(1, 21))
-    assert said == ["the series holds 2 volumes of 20, 20 slices; number 1 is used"]
-
-
-def test_of_two_acquisitions_the_longer_one_is_used() -> None:
-    numbers, said = used(numbered(HEAD_MM[:12], 1, 1) + numbered(HEAD_MM, 2, 101))
-    assert numbers == list(range(101, 121))
-    assert said == ["the series holds 2 volumes of 12, 20 slices; number 2 is used"]
-
-
-def test_slices_that_all_come_twice_without_acquisition_numbers_are_told_apart_by_their_turn() -> None:
-    numbers, said = used(numbered(HEAD_MM, None, 1) + numbered(HEAD_MM, None, 101))
-    assert numbers == list(range(1, 21))
-    assert said == ["the series holds 2 volumes of 20, 20 slices; number 1 is used"]
-
-
-def test_a_sequential_scan_with_an_acquisition_for_each_step_is_one_volume() -> None:
-    planes: tuple[Plane, ...] = ()
-    for k in range(10):
-        planes += numbered(HEAD_MM[2 * k : 2 * k + 2], k + 1, 2 * k + 1)
-    assert used(planes) == (list(range(1, 21)), [])
-
-
-def test_two_acquisitions_that_follow_each_other_are_one_volume() -> None:
-    assert used(numbered(HEAD_MM[:10], 1, 1) + numbered(HEAD_MM[10:], 2, 11)) == (list(range(1, 21)), [])
-
-
-def test_one_slice_that_comes_twice_is_refused_with_a_number() -> None:
-    with pytest.raises(UnsafeGeometry, match="2 of 21 slices lie at a position that another one holds"):
-        used(numbered(HEAD_MM, 1, 1) + numbered(HEAD_MM[4:5], 1, 101))
