@@ -232,8 +232,7 @@ def _find_bone(volume: Volume, region: RegionMap | None, models: Models, config:
 
 def _find_foramina(bone: Bone, region: RegionMap, volume: Volume, measured: Quality) -> tuple[Foramen, ...]:
     frame = find_frame(bone, region)
-    blur_mm = max(measured.slice_mm, measured.fwhm_mm or 0.0)
-    return () if frame is None else find_foramina(bone, frame, volume, blur_mm)
+    return () if frame is None else find_foramina(bone, frame, volume, measured)
 
 
 def _describe(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from sbnode.errors import SeriesError
 from sbnode.inference import quality
 from sbnode.inference.bone import Bone, Foramen
 from sbnode.inference.foramina import find_foramina
+from sbnode.inference.region import RegionMap
 from sbnode.inference.skull_frame import SkullFrame, find_frame
 from sbnode.inference.volume import Volume, read_volume
 from sbnode.pipeline import Models
@@ -37,11 +39,43 @@ EXPLANATION = (
 OPENINGS = (
     "What the node finds of the named openings: the largest free circle in the narrowest section, the share of the rim "
     "that is bone, and the place in the frame of the skull (origin at the basion, back towards the opisthion). "
-    "Their expected places were taken from the heads below and from an anatomical model, so that these heads are no "
-    "independent check."
+    "Their expected places were taken from these heads, which are therefore no independent check."
 )
 FINE_MM = 1.2
 """Slices further apart than this are coarse already: such a scan is not blurred further."""
+
+
+@dataclass
+class Tables:
+    """What is written, line by line."""
+
+    pictures: list[str] = field(default_factory=list)
+    roofs: list[str] = field(
+        default_factory=lambda: [
+            "| scan | method | roof found, left / right | holes per cm2, left / right |",
+            "|---|---|---|---|",
+        ]
+    )
+    openings: list[str] = field(
+        default_factory=lambda: [
+            "| scan | opening | calibre, left / right, mm | rim | left, back, up of the basion, mm |",
+            "|---|---|---|---|---|",
+        ]
+    )
+    blurs: list[str] = field(default_factory=lambda: ["| scan | method | thin bone kept | Dice |", "|---|---|---|---|"])
+
+    def text(self, models: Models) -> str:
+        """The report."""
+        described = models.occupancy.description
+        version = f"{described.name} {described.version} ({described.sha256[:12]})"
+        parts = (
+            ["# Real scans", EXPLANATION, f"{datetime.date.today().isoformat()} \u00b7 {version}"],
+            ["## S5: orbital roof", "\n".join(self.roofs)],
+            ["## S5: openings", OPENINGS, "\n".join(self.openings)],
+            ["## S4: the same scan, blurred further", "\n".join(self.blurs)],
+            ["## Pictures", "\n".join(self.pictures)],
+        )
+        return "\n\n".join(paragraph for part in parts for paragraph in part) + "\n"
 
 
 def main() -> None:
@@ -51,62 +85,35 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     (options.out / "pictures").mkdir(parents=True, exist_ok=True)
-    models = Models.open(Config())
-    names: list[str] = []
-    roofs = ["| scan | method | roof found, left / right | holes per cm2, left / right |", "|---|---|---|---|"]
-    openings = [
-        "| scan | opening | calibre, left / right, mm | rim | left, back, up of the basion, mm |",
-        "|---|---|---|---|---|",
-    ]
-    blurs = ["| scan | method | thin bone kept | Dice |", "|---|---|---|---|"]
+    models, tables = Models.open(Config()), Tables()
     for folder in sorted(path for path in options.folder.iterdir() if path.is_dir()):
         for volume in _volumes(folder):
             region = models.region.locate(volume)
-            if not region.found:
-                continue
-            box = box_of(volume, region, models)
-            finer = levels(volume, region, box, models)
-            bone = finer.bone.within(region.sample(box))
-            frame = find_frame(bone, region)
-            if frame is not None:
-                names.append(folder.name)
-                title = f"{folder.name} ({CREDITS.get(folder.name, '')})"
-                draw(finer, frame, title, options.out / "pictures" / f"{folder.name}.png")
-                openings += _openings(folder.name, bone, frame, volume)
-                for method in finer.by_method:
-                    sides = [roof(finer, method, frame, side) for side in (1, -1)]
-                    roofs.append(f"| {folder.name} | {method} | {_found(sides)} | {_holes(sides)} |")
-            if volume.stack.positions_mm[-1] - volume.stack.positions_mm[0] < FINE_MM * len(volume.hu):
-                blurs += _consistency(folder.name, volume, finer, region.sample(box) > 0.5, models)
-    described = models.occupancy.description
-    head = [
-        "# Real scans",
-        "",
-        EXPLANATION,
-        "",
-        f"{datetime.date.today().isoformat()} · {described.name} {described.version} ({described.sha256[:12]})",
-    ]
-    pictures = [f"![{name}](pictures/{name}.png)" for name in names]
-    parts = [
-        *head,
-        "",
-        "## S5: orbital roof",
-        "",
-        *roofs,
-        "",
-        "## S5: openings",
-        "",
-        OPENINGS,
-        "",
-        *openings,
-        "",
-        "## S4: the same scan, blurred further",
-        "",
-        *blurs,
-    ]
-    report = "\n".join([*parts, "", "## Pictures", "", *pictures]) + "\n"
+            if region.found:
+                _look(folder.name, volume, region, models, tables, options.out)
+    report = tables.text(models)
     (options.out / "real.md").write_text(report, encoding="utf-8")
     print(report)
+
+
+def _look(name: str, volume: Volume, region: RegionMap, models: Models, tables: Tables, out: Path) -> None:
+    """Add what a scan shows; without a frame of the skull nothing in it can be aimed at."""
+    box = box_of(volume, region, models)
+    finer, inside = levels(volume, region, box, models), region.sample(box)
+    bone = finer.bone.within(inside)
+    frame = find_frame(bone, region)
+    if frame is None:
+        tables.roofs.append(f"| {name} | no frame of the skull was found | - | - |")
+        tables.openings.append(f"| {name} | no frame of the skull was found | - | - | - |")
+    else:
+        draw(finer, frame, f"{name} ({CREDITS.get(name, '')})", out / "pictures" / f"{name}.png")
+        tables.pictures.append(f"![{name}](pictures/{name}.png)")
+        tables.openings += _openings(name, bone, frame, volume)
+        for method in finer.by_method:
+            sides = [roof(finer, method, frame, side) for side in (1, -1)]
+            tables.roofs.append(f"| {name} | {method} | {_found(sides)} | {_holes(sides)} |")
+    if volume.stack.positions_mm[-1] - volume.stack.positions_mm[0] < FINE_MM * len(volume.hu):
+        tables.blurs += _consistency(name, volume, finer, inside > 0.5, models)
 
 
 def _volumes(folder: Path) -> list[Volume]:
@@ -121,9 +128,8 @@ def _volumes(folder: Path) -> list[Volume]:
 
 def _openings(name: str, bone: Bone, frame: SkullFrame, volume: Volume) -> list[str]:
     """A line per opening: what was found on both sides, and where."""
-    measured = quality.measure(volume)
     found: dict[str, dict[str, Foramen]] = {}
-    for foramen in find_foramina(bone, frame, volume, max(measured.slice_mm, measured.fwhm_mm or 0.0)):
+    for foramen in find_foramina(bone, frame, volume, quality.measure(volume)):
         found.setdefault(foramen.name, {})[foramen.side] = foramen
     lines = []
     for opening, sides in found.items():

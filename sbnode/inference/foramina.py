@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sbnode.inference.bone import Bone, Foramen, Side
+from sbnode.inference.quality import Quality
 from sbnode.inference.skull_frame import SkullFrame, circle, probe
 from sbnode.inference.volume import Volume
 
@@ -21,6 +22,8 @@ __all__ = ["find_foramina"]
 Points = NDArray[np.float64]
 
 SIDES: tuple[Side, Side] = ("left", "right")
+MIRRORS: dict[Side, Points] = {"left": np.array([1.0, 1.0, 1.0]), "right": np.array([-1.0, 1.0, 1.0])}
+"""From a place of the left side to one of either."""
 REACH_MM = 8.0
 """An opening is sought so far around its expected place, in steps of ``STEP_MM``."""
 STEP_MM = 1.0
@@ -89,32 +92,46 @@ class _Ring:
     away_mm: float
 
 
-def find_foramina(bone: Bone, frame: SkullFrame, volume: Volume, blur_mm: float) -> tuple[Foramen, ...]:
+def find_foramina(bone: Bone, frame: SkullFrame, volume: Volume, measured: Quality) -> tuple[Foramen, ...]:
     """Return the foramen magnum and what was found of ``SITES``, in this order, the left one of a pair first.
 
-    Nothing where the foramen magnum has no size that it can have: then the frame is wrong.
+    Nothing where the foramen magnum has no size that it can have: then the frame is wrong. An opening that looks
+    narrower than the scan's blur doesn't count. One that wasn't found within the scan, and is usually narrower than two
+    slices, is called not resolvable.
 
     Args:
         bone: the bone on the fine grid.
         frame: the frame of the skull.
         volume: the scan, which tells an opening from an air cell.
-        blur_mm: full width at half maximum of the scan's coarsest direction. An opening that looks narrower than this
-            doesn't count; one that wasn't found, and is usually narrower than twice this, is called not resolvable.
+        measured: what the scan resolves.
     """
     magnum = _magnum(frame, bone)
     if not MAGNUM_MM[0] <= (magnum.calibre_mm or 0.0) <= MAGNUM_MM[1]:
         return ()
+    blur_mm = max(measured.slice_mm, measured.fwhm_mm or 0.0)
     mask = bone.level > 0
     found = [magnum]
     for site in SITES:
-        rings = _agreeing({side: _ring(bone, mask, frame, volume, site, side) for side in SIDES})
+        rings = {side: _ring(bone, mask, frame, volume, site, side) for side in SIDES}
+        agreeing = _agreeing(rings)
         for side in SIDES:
-            opening = _described(bone, site, side, rings[side]) if side in rings else None
+            opening = _described(bone, site, side, agreeing[side]) if side in agreeing else None
             if opening is not None and (opening.calibre_mm or 0.0) >= blur_mm:
                 found.append(opening)
-            elif site.width_mm < 2 * blur_mm:
+            elif (
+                (opening is not None or rings[side] is None)
+                and site.width_mm < 2 * measured.slice_mm
+                and _shown(bone, frame, site, side)
+            ):
                 found.append(Foramen(site.name, side, "not resolvable at this slice thickness"))
     return tuple(found)
+
+
+def _shown(bone: Bone, frame: SkullFrame, site: _Site, side: Side) -> bool:
+    """Whether the grid, which ends where the scan does, holds the expected place and what is about it."""
+    index = bone.grid.to_index(frame.to_patient(np.array(site.place_mm) * MIRRORS[side]))
+    margin = REACH_MM / bone.grid.spacing_mm
+    return bool(np.all((index >= margin) & (index <= np.array(bone.grid.shape) - 1 - margin)))
 
 
 def _agreeing(rings: dict[Side, _Ring | None]) -> dict[Side, _Ring]:
@@ -132,7 +149,7 @@ def _ring(
     bone: Bone, mask: NDArray[np.bool_], frame: SkullFrame, volume: Volume, site: _Site, side: Side
 ) -> _Ring | None:
     """The best ring near the expected place of one side, or None."""
-    mirror = np.array([1.0 if side == "left" else -1.0, 1.0, 1.0])
+    mirror = MIRRORS[side]
     reach = np.arange(-REACH_MM, REACH_MM + STEP_MM / 2, STEP_MM)
     offsets = np.stack(np.meshgrid(reach, reach, reach, indexing="ij"), axis=-1).reshape(-1, 3)
     offsets = offsets[np.linalg.norm(offsets, axis=1) <= REACH_MM]

@@ -23,7 +23,7 @@ Points = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 LEAST_SYMMETRY = 0.6
-"""The mirrored bone must cover this share of the bone; whole heads cover 0.75 and more."""
+"""The mirrored bone must cover this share of the bone."""
 LEAST_STRETCH = 0.2
 """The places change by at least so many mm per mm in every direction; otherwise they are no places of a head."""
 COARSE_CELLS = 4
@@ -100,7 +100,10 @@ def _from_places(region: RegionMap) -> _Start | None:
     inverse = np.linalg.inv(solution[:3])
     rows = inverse / np.linalg.norm(inverse, axis=1, keepdims=True)
     u, _, v = np.linalg.svd(rows)
-    return _Start(-solution[3] @ inverse, np.asarray(u @ v, np.float64))
+    axes = np.asarray(u @ v, np.float64)
+    if axes[0, 0] <= 0:  # a left that points to the patient's right is a mistake of the network
+        return None
+    return _Start(-solution[3] @ inverse, axes)
 
 
 def _mid_plane(bone: Bone, start: _Start) -> tuple[_Start, float]:

@@ -13,7 +13,7 @@ from sbnode.inference.volume import Volume
 from sbnode.results.encapsulated import source_instances
 from sbnode.results.identity import Derivation
 from sbnode.results.report import NOTICE
-from sbnode.results.segmentation import contributing_equipment, date_by
+from sbnode.results.segmentation import contributing_equipment, stamp
 from sbnode.results.segments import bone_segment
 from sbnode.results.source import inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
@@ -54,6 +54,7 @@ def build(picture: NDArray[np.uint8], volume: Volume, derivation: Derivation) ->
         transfer_syntax_uid=ExplicitVRLittleEndian,
         contributing_equipment=[contributing_equipment(derivation)],
     )
+    image.ConversionType = "WSD"  # drawn by a computer (PS3.3 C.8.6.1); highdicom says "digital interface"
     image["PixelData"].VR = "OB"
     image.PatientOrientation = []  # the views differ; each shows its own letters
     image.Laterality = ""
@@ -63,7 +64,7 @@ def build(picture: NDArray[np.uint8], volume: Volume, derivation: Derivation) ->
     image.BurnedInAnnotation = "NO"
     image.RecognizableVisualFeatures = "YES" if derivation.region == "all_bone" else "NO"
     image.SourceImageSequence = source_instances(volume)
-    date_by(image, derivation)
+    stamp(image, derivation)
     image.ContentDate = image.DateOfSecondaryCapture = image.SeriesDate
     image.ContentTime = image.TimeOfSecondaryCapture = image.SeriesTime
     inherit(image, read_header(volume))

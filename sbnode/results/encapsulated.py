@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage, EncapsulatedSTLStorage, ExplicitVRLittleEndian
 
-from sbnode import IMPLEMENTATION_CLASS_UID, __version__
+from sbnode import __version__
 from sbnode.inference.volume import Volume
 from sbnode.results.identity import Derivation
-from sbnode.results.segmentation import algorithm, contributing_equipment
+from sbnode.results.segmentation import algorithm, contributing_equipment, stamp
 from sbnode.results.segments import bone_segment
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
@@ -60,15 +60,12 @@ def _common(document: Dataset, derivation: Derivation) -> None:
     meta.MediaStorageSOPClassUID = EncapsulatedSTLStorage
     meta.MediaStorageSOPInstanceUID = uid
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = "SBNODE"
     document.file_meta = meta
     document.SOPClassUID = EncapsulatedSTLStorage
     document.SOPInstanceUID = uid
     document.InstanceNumber = 1
-    made_at = derivation.made_at
-    document.InstanceCreationDate = document.ContentDate = document.SeriesDate = made_at.strftime("%Y%m%d")
-    document.InstanceCreationTime = document.ContentTime = document.SeriesTime = made_at.strftime("%H%M%S.%f")
+    stamp(document, derivation)
+    document.ContentDate, document.ContentTime = document.SeriesDate, document.SeriesTime
     document.ContentQualification = derivation.settings.content_qualification
     document.ContributingEquipmentSequence = [contributing_equipment(derivation)]
     document.Manufacturer = document.ManufacturerModelName = "sbnode"

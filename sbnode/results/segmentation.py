@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
-from sbnode import __version__
+from sbnode import IMPLEMENTATION_CLASS_UID, __version__
 from sbnode.errors import NoSkullBase
 from sbnode.inference.bone import Bone
 from sbnode.inference.volume import Volume
@@ -33,7 +33,7 @@ from sbnode.results.segments import (
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
 
-__all__ = ["algorithm", "build", "build_fine", "contributing_equipment", "date_by", "native_masks"]
+__all__ = ["algorithm", "build", "build_fine", "contributing_equipment", "native_masks", "stamp"]
 
 FINE_SERIES_STEP = 2000
 """Added to the Series Number, so that this series never has that of another source's segmentation or surface."""
@@ -312,9 +312,11 @@ def _identify_frames(segmentation: Dataset) -> None:
         del shared.SegmentIdentificationSequence
 
 
-def date_by(result: Dataset, derivation: Derivation) -> None:
-    """Set the dates that highdicom takes from the clock to that of the job."""
+def stamp(result: Dataset, derivation: Derivation) -> None:
+    """Name the software in the file, and set the dates that highdicom takes from the clock to that of the job."""
     made_at = derivation.made_at
+    result.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    result.file_meta.ImplementationVersionName = "SBNODE"
     result.SeriesDate = result.InstanceCreationDate = made_at.strftime("%Y%m%d")
     result.SeriesTime = result.InstanceCreationTime = made_at.strftime("%H%M%S.%f")
     for item in result.get("ContributingEquipmentSequence", []):
@@ -324,7 +326,7 @@ def date_by(result: Dataset, derivation: Derivation) -> None:
 
 def _settle(segmentation: Dataset, derivation: Derivation, role: str) -> None:
     """Set what highdicom leaves out or takes from the clock and from random numbers."""
-    date_by(segmentation, derivation)
+    stamp(segmentation, derivation)
     segmentation["PixelData"].VR = "OB"
     segmentation.ContentQualification = derivation.settings.content_qualification
     uid = result_uid(derivation.job_key, f"{role}.dimensions")

@@ -20,8 +20,8 @@ from sbnode.inference.quality import Quality
 from sbnode.inference.volume import Volume
 from sbnode.results.identity import Derivation
 from sbnode.results.report import NOTICE, Report
-from sbnode.results.segmentation import contributing_equipment, date_by
-from sbnode.results.segments import CODING_SCHEME, INFERRED_LABEL, bone_segment
+from sbnode.results.segmentation import contributing_equipment, stamp
+from sbnode.results.segments import CODING_SCHEME, bone_segment
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
 
@@ -33,6 +33,8 @@ REPORT_SERIES_STEP = 3000
 _LABEL = "SBN-"
 _INFERRED_SHARE = Code("SBN-INFERRED", CODING_SCHEME, "Inferred share of the bone")
 _THINNEST = Code("SBN-THINNEST", CODING_SCHEME, "Thinnest plate of bone that the scan shows")
+_BONE = Code("SBN-BONE", CODING_SCHEME, "All bone, on the fine grid")
+_SLICE = Code("SBN-SLICE", CODING_SCHEME, "Slice thickness, or the slice step where that is larger")
 _BLUR = Code("SBN-FWHM", CODING_SCHEME, "Full width at half maximum of the point spread in the slice")
 _NOISE = Code("SBN-NOISE", CODING_SCHEME, "Standard deviation of the noise in soft tissue")
 _SURFACE = Code("SBN-SURFACE", CODING_SCHEME, "Printable surface")
@@ -92,7 +94,7 @@ def build(report: Report, segmentation: Dataset, surface: Dataset, volume: Volum
         device_serial_number=derivation.model.sha256[:16],
         coding_schemes=[CodingSchemeIdentificationItem(CODING_SCHEME, name="sbnode private concepts")],
     )
-    date_by(document, derivation)
+    stamp(document, derivation)
     document.ContentDate, document.ContentTime = document.SeriesDate, document.SeriesTime
     inherit(document, header)
     return document
@@ -102,12 +104,13 @@ def _content(
     report: Report, segmentation: Dataset, surface: Dataset, volume: Volume, derivation: Derivation
 ) -> hd.sr.MeasurementReport:
     """The content tree: a group per segment and per opening, one about the scan, then the surface and the notice."""
-    segments = [_segment(item, report, segmentation, volume, derivation) for item in segmentation.SegmentSequence]
+    segments = [_segment(item, segmentation, volume, derivation) for item in segmentation.SegmentSequence]
     content = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=_observer(derivation)),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
         imaging_measurements=[
             *segments,
+            _whole(report, derivation),
             *(_opening(foramen, volume, derivation) for foramen in report.foramina),
             _scan(report.quality, report.flags, report.findings, derivation),
         ],
@@ -130,29 +133,31 @@ def _content(
 
 
 def _segment(
-    item: Dataset, report: Report, segmentation: Dataset, volume: Volume, derivation: Derivation
+    item: Dataset, segmentation: Dataset, volume: Volume, derivation: Derivation
 ) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """Volume and mean HU of one segment (TID 1411), and its inferred share where it is the inferred one."""
+    """Volume and mean HU of the voxels of one segment (TID 1411)."""
     number = int(item.SegmentNumber)
-    inferred_ml = report.volume_ml * report.inferred_share
-    millilitres = inferred_ml if number == INFERRED_LABEL else report.volume_ml - inferred_ml
-    measurements = [
-        hd.sr.Measurement(name=codes.SCT.Volume, value=round(millilitres, 2), unit=_MILLILITRE),
-        hd.sr.Measurement(
-            name=codes.DCM.XRayAttenuation,
-            value=round(_mean_hu(segmentation, number, volume), 1),
-            unit=codes.UCUM.HounsfieldUnit,
-            derivation=codes.SCT.Mean,
-        ),
-    ]
-    if number == INFERRED_LABEL:
-        percent = round(100 * report.inferred_share, 2)
-        measurements.append(hd.sr.Measurement(name=_INFERRED_SHARE, value=percent, unit=codes.UCUM.Percent))
+    millilitres, mean_hu = _measured(segmentation, number, volume)
+    measurements = [hd.sr.Measurement(name=codes.SCT.Volume, value=round(millilitres, 2), unit=_MILLILITRE)]
+    if mean_hu is not None:
+        measurements.append(
+            hd.sr.Measurement(
+                name=codes.DCM.XRayAttenuation,
+                value=round(mean_hu, 1),
+                unit=codes.UCUM.HounsfieldUnit,
+                derivation=codes.SCT.Mean,
+            )
+        )
     kind = item.SegmentedPropertyTypeCodeSequence[0]
     identification = item.SegmentationAlgorithmIdentificationSequence[0]
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=item.TrackingUID, identifier=item.TrackingID),
-        referenced_segment=hd.sr.ReferencedSegment.from_segmentation(segmentation, number),
+        referenced_segment=hd.sr.ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=number,
+            source_series=hd.sr.SourceSeriesForSegmentation(volume.instances[0].key.series_instance_uid),
+        ),
         finding_type=Code(kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning),
         finding_sites=[hd.sr.FindingSite(bone_segment(derivation.region).anatomic_region)],
         algorithm_id=hd.sr.AlgorithmIdentification(
@@ -161,6 +166,23 @@ def _segment(
             parameters=str(identification.AlgorithmParameters).split(","),
         ),
         measurements=measurements,
+    )
+
+
+def _whole(report: Report, derivation: Derivation) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """Volume and inferred share of all bone on the fine grid, which the surface is made from (TID 1501)."""
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=result_uid(derivation.job_key, "bone"), identifier=f"Bone {derivation.job_key[:12]}"
+        ),
+        finding_type=_BONE,
+        finding_sites=[hd.sr.FindingSite(bone_segment(derivation.region).anatomic_region)],
+        measurements=[
+            hd.sr.Measurement(name=codes.SCT.Volume, value=round(report.volume_ml, 2), unit=_MILLILITRE),
+            hd.sr.Measurement(
+                name=_INFERRED_SHARE, value=round(100 * report.inferred_share, 2), unit=codes.UCUM.Percent
+            ),
+        ],
     )
 
 
@@ -200,7 +222,7 @@ def _scan(
     """What the scan resolves, and what to look at before the result is used (TID 1501)."""
     millimetre = codes.UCUM.Millimeter
     measured = [
-        (codes.DCM.SliceThickness, quality.slice_mm, millimetre),
+        (_SLICE, quality.slice_mm, millimetre),
         (_THINNEST, quality.thinnest_plate_mm, millimetre),
         (_BLUR, quality.fwhm_mm, millimetre),
         (_NOISE, quality.noise_hu, codes.UCUM.HounsfieldUnit),
@@ -249,22 +271,28 @@ def _observer(derivation: Derivation) -> hd.sr.ObserverContext:
     )
 
 
-def _mean_hu(segmentation: Dataset, number: int, volume: Volume) -> float:
-    """Mean of the source voxels that a segment of the segmentation holds."""
+def _measured(segmentation: Dataset, number: int, volume: Volume) -> tuple[float, float | None]:
+    """Volume in mL and mean HU of the source voxels of a segment; no mean where it has none.
+
+    A slice counts for the mean of the steps to its neighbours along the normal.
+    """
     slice_of = {
         (instance.sop_instance_uid, frame): k
         for k, (instance, frame) in enumerate(zip(volume.instances, volume.frames, strict=True))
     }
+    stack = volume.stack
+    voxels_ml = np.gradient(stack.positions_mm) * stack.row_spacing_mm * stack.column_spacing_mm / 1000
     frames = segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns)
-    total, count = 0.0, 0
+    total_hu, count, millilitres = 0.0, 0, 0.0
     for frame, group in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
         if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber != number or not frame.any():
             continue
         source = group.DerivationImageSequence[0].SourceImageSequence[0]
         at = slice_of[source.ReferencedSOPInstanceUID, int(source.get("ReferencedFrameNumber", 1))]
         values = volume.hu[at][frame > 0]
-        total, count = total + float(values.sum(dtype=np.float64)), count + values.size
-    return total / count
+        total_hu, count = total_hu + float(values.sum(dtype=np.float64)), count + values.size
+        millilitres += values.size * float(voxels_ml[at])
+    return millilitres, total_hu / count if count else None
 
 
 def _instances(volume: Volume) -> Iterable[tuple[str, str]]:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from sbnode.inference.bone import Bone
 from sbnode.inference.foramina import SITES, find_foramina
 from sbnode.inference.geometry import Grid
+from sbnode.inference.quality import Quality
 from sbnode.inference.region import RegionMap
 from sbnode.inference.skull_frame import SkullFrame, find_frame
+from simulator.dicom import axial_stack
 
 BASION_MM = np.array([11.0, -24.0, 35.0])
 LENGTH_MM, WIDTH_MM = 35.0, 29.0
@@ -105,9 +107,16 @@ def rough_region(bone: Bone) -> RegionMap:
     )
 
 
-def volume(hu: int) -> Any:
-    stack = SimpleNamespace(to_index=lambda points: np.zeros(3))
-    return SimpleNamespace(stack=stack, hu=np.full((1, 1, 1), hu, np.int16))
+def quality(slice_mm: float, fwhm_mm: float | None = None) -> Quality:
+    return Quality(fwhm_mm=fwhm_mm, slice_mm=slice_mm, noise_hu=None, thinnest_plate_mm=0.3)
+
+
+def volume(right_hu: int = 40) -> Any:
+    """A scan about the phantom in patient axes, of soft tissue; other HU on the right of the skull."""
+    stack = axial_stack((80, 70, 70), (2.0, 2.0, 2.0), centre_mm=tuple(BASION_MM.tolist()))
+    points = stack.to_patient(np.moveaxis(np.indices(stack.shape, dtype=np.float64), 0, -1))
+    hu = np.where((points - BASION_MM) @ AXES[0] < 0, right_hu, 40).astype(np.int16)
+    return SimpleNamespace(stack=stack, hu=hu)
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +144,12 @@ def test_places_that_are_no_head_give_no_frame(whole: Bone) -> None:
     assert find_frame(whole, replace(region, place_mm=np.ones_like(region.place_mm))) is None
     nothing = replace(whole, level=np.full_like(whole.level, -0.5))
     assert find_frame(nothing, region) is None
+    mirrored = region.place_mm * np.array([-1.0, 1.0, 1.0], np.float32).reshape(3, 1, 1, 1)
+    assert find_frame(whole, replace(region, place_mm=mirrored)) is None
 
 
 def test_every_opening_is_found_with_its_side_place_and_calibre(whole: Bone) -> None:
-    magnum, *found = find_foramina(whole, TRUE_FRAME, volume(40), 0.7)
+    magnum, *found = find_foramina(whole, TRUE_FRAME, volume(), quality(0.7))
     assert (magnum.name, magnum.side) == ("foramen magnum", "")
     assert magnum.calibre_mm == pytest.approx(WIDTH_MM, abs=1.0)
     assert [(f.name, f.side) for f in found] == [(s.name, side) for s in SITES for side in ("left", "right")]
@@ -153,25 +164,41 @@ def test_every_opening_is_found_with_its_side_place_and_calibre(whole: Bone) -> 
 
 def test_a_shut_opening_is_not_mentioned_and_a_small_one_of_a_coarse_scan_is_called_so() -> None:
     bone = phantom(shut=("foramen rotundum", "right"))
-    fine = [(f.name, f.side) for f in find_foramina(bone, TRUE_FRAME, volume(40), 0.7)]
+    fine = [(f.name, f.side) for f in find_foramina(bone, TRUE_FRAME, volume(), quality(0.7))]
     assert ("foramen rotundum", "left") in fine
     assert ("foramen rotundum", "right") not in fine
-    coarse = {(f.name, f.side): f for f in find_foramina(bone, TRUE_FRAME, volume(40), 1.6)}
+    coarse = {(f.name, f.side): f for f in find_foramina(bone, TRUE_FRAME, volume(), quality(1.6))}
     assert coarse["foramen rotundum", "right"].state == COARSE
     assert coarse["foramen rotundum", "right"].place_mm is None
     assert coarse["foramen rotundum", "left"].state == "open"
 
 
 def test_an_air_cell_is_no_opening(whole: Bone) -> None:
-    assert [f.name for f in find_foramina(whole, TRUE_FRAME, volume(-900), 0.7)] == ["foramen magnum"]
+    found = find_foramina(whole, TRUE_FRAME, volume(right_hu=-900), quality(0.7))
+    assert {f.side for f in found} == {"", "left"}
+    assert len(found) == 1 + len(SITES)
 
 
 def test_what_is_narrower_than_the_blur_does_not_count(whole: Bone) -> None:
-    states = {f.name: f.state for f in find_foramina(whole, TRUE_FRAME, volume(40), 5.0)}
+    states = {f.name: f.state for f in find_foramina(whole, TRUE_FRAME, volume(), quality(5.0))}
     assert states["foramen rotundum"] == COARSE
     assert states["jugular foramen"] == "open"
+    blurred = {f.name: f.state for f in find_foramina(whole, TRUE_FRAME, volume(), quality(0.7, fwhm_mm=5.0))}
+    assert "foramen rotundum" not in blurred, "the slices are not to blame"
+    assert blurred["jugular foramen"] == "open"
+
+
+def test_a_place_outside_the_scan_is_not_mentioned() -> None:
+    bone = phantom(shut=("foramen rotundum", "right"))
+    up = np.indices(bone.level.shape)[0] * bone.grid.spacing_mm + LOW_MM[2]
+    kept = int(np.count_nonzero(up[:, 0, 0] < 24))
+    nothing = np.zeros((kept, *bone.level.shape[1:]), bool)
+    grid = replace(bone.grid, shape=(kept, *bone.grid.shape[1:]))
+    cut = Bone(grid=grid, level=bone.level[:kept], inferred=nothing, canal=nothing, plate=nothing)
+    names = {(f.name, f.side) for f in find_foramina(cut, TRUE_FRAME, volume(), quality(1.6))}
+    assert ("foramen rotundum", "right") not in names
 
 
 def test_a_frame_at_the_wrong_place_gives_nothing(whole: Bone) -> None:
     wrong = replace(TRUE_FRAME, origin_mm=BASION_MM + 30 * AXES[1])
-    assert find_foramina(whole, wrong, volume(40), 0.7) == ()
+    assert find_foramina(whole, wrong, volume(), quality(0.7)) == ()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from sbnode.config import Results, Selection, Threshold
 from sbnode.inference.bone import Bone
@@ -103,3 +105,10 @@ def derivation(**changes: Any) -> Derivation:
         "made_at": datetime(2026, 1, 2, 3, 4, 5, 600),
     }
     return Derivation(**{**values, **changes})
+
+
+def to_bytes(dataset: Dataset) -> bytes:
+    """The dataset as a file."""
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

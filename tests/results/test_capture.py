@@ -13,15 +13,9 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from sbnode.results.capture import build
 from sbnode.results.report import NOTICE
 from tests.integration.peers import program
-from tests.results.phantom import Scan, derivation
+from tests.results.phantom import Scan, derivation, to_bytes
 
 PICTURE = np.random.default_rng(1).integers(0, 255, (41, 63, 3), dtype=np.uint8)
-
-
-def to_bytes(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +39,7 @@ def test_it_lies_in_the_study_in_a_series_of_its_own_and_names_its_source(writte
     assert "RESEARCH" in written.SeriesDescription
     assert written.RecognizableVisualFeatures == "NO"
     assert not written.PatientOrientation
+    assert written.ConversionType == "WSD"
 
 
 def test_the_same_job_gives_the_same_bytes(scan: Scan) -> None:

@@ -15,16 +15,10 @@ from sbnode.config import Results
 from sbnode.results.encapsulated import STL_SERIES_STEP, build
 from sbnode.results.segmentation import build as build_segmentation
 from tests.integration.peers import program
-from tests.results.phantom import Scan, derivation
+from tests.results.phantom import Scan, derivation, to_bytes
 
 STL = b"Units mm".ljust(80) + (1).to_bytes(4, "little") + bytes(50)
 ICON = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
-
-
-def to_bytes(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

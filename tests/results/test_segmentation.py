@@ -20,15 +20,9 @@ from sbnode.results.segmentation import build, native_masks
 from sbnode.results.source import _padded
 from tests.conftest import unavailable
 from tests.integration.peers import program
-from tests.results.phantom import Scan, derivation, make_scan
+from tests.results.phantom import Scan, derivation, make_scan, to_bytes
 
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
-
-
-def to_bytes(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from sbnode.results.report import NOTICE, Report
 from sbnode.results.segmentation import build as build_segmentation
 from sbnode.results.structured_report import build
 from tests.integration.peers import program
-from tests.results.phantom import Scan, derivation, make_scan
+from tests.results.phantom import Scan, derivation, make_scan, to_bytes
 
 STL = b"Units mm".ljust(80) + (1).to_bytes(4, "little") + bytes(50)
 OPENINGS = (
@@ -60,12 +60,6 @@ def bundle(scan: Scan) -> tuple[Dataset, Dataset, Dataset]:
     return segmentation, surface, build(report_of(scan), segmentation, surface, scan.volume, derivation())
 
 
-def to_bytes(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
 def measured(group: Any) -> dict[str, float]:
     return {item.name.meaning: float(item.value) for item in group.get_measurements()}
 
@@ -76,28 +70,26 @@ def test_highdicom_reads_a_measurement_group_per_segment(case: str, request: pyt
     segmentation, _, document = bundle(scan)
     read = hd.sr.srread(BytesIO(to_bytes(document)))
     groups = read.content.get_volumetric_roi_measurement_groups()
-    certain, inferred = native_masks(scan.bone, scan.volume.stack)
-    inferred_ml = scan.bone.volume_ml * scan.bone.inferred_share
-    for group, item, mask, millilitres in zip(
-        groups,
-        segmentation.SegmentSequence,
-        (certain, inferred),
-        (scan.bone.volume_ml - inferred_ml, inferred_ml),
-        strict=True,
-    ):
+    masks = native_masks(scan.bone, scan.volume.stack)
+    stack = scan.volume.stack
+    step_mm = float(np.diff(stack.positions_mm).mean())
+    voxel_ml = step_mm * stack.row_spacing_mm * stack.column_spacing_mm / 1000
+    for group, item, mask in zip(groups, segmentation.SegmentSequence, masks, strict=True):
         assert group.tracking_uid == item.TrackingUID
         assert group.referenced_segment.referenced_sop_instance_uid == segmentation.SOPInstanceUID
         found = measured(group)
-        assert found["Volume"] == pytest.approx(millilitres, abs=0.006)
+        assert found["Volume"] == pytest.approx(np.count_nonzero(mask) * voxel_ml, abs=0.006)
         assert found["X-Ray Attenuation"] == pytest.approx(scan.volume.hu[mask].mean(), abs=0.06)
-    assert measured(groups[1])["Inferred share of the bone"] == pytest.approx(100 * scan.bone.inferred_share, abs=0.01)
+    whole = measured(read.content.get_image_measurement_groups()[0])
+    assert whole["Volume"] == pytest.approx(scan.bone.volume_ml, abs=0.006)
+    assert whole["Inferred share of the bone"] == pytest.approx(100 * scan.bone.inferred_share, abs=0.01)
 
 
 def test_the_scan_and_its_flags_are_in_it(scan: Scan) -> None:
     _, surface, document = bundle(scan)
     read = hd.sr.srread(BytesIO(to_bytes(document)))
     *_, group = read.content.get_image_measurement_groups()
-    assert measured(group)["Slice Thickness"] == 1.0
+    assert measured(group)["Slice thickness, or the slice step where that is larger"] == 1.0
     assert "Standard deviation of the noise in soft tissue" not in measured(group)
     assert [e.value.meaning for e in group.get_qualitative_evaluations()] == ["motion", "tilt"]
     texts = [item.TextValue for item in walk(read) if item.ValueType == "TEXT"]
@@ -145,7 +137,7 @@ def test_no_flag_and_no_finding_leave_no_evaluation(scan: Scan) -> None:
 
 def test_openings_have_their_site_side_calibre_and_place(scan: Scan) -> None:
     read = hd.sr.srread(BytesIO(to_bytes(bundle(scan)[2])))
-    ovale, rotundum, _ = read.content.get_image_measurement_groups()
+    _, ovale, rotundum, _ = read.content.get_image_measurement_groups()
     (site,) = ovale.finding_sites
     assert (site.topographical_modifier, site.laterality.meaning) == (None, "Left")
     assert measured(ovale) == {"Diameter": 4.1}
@@ -182,3 +174,31 @@ def test_a_segmentation_with_one_segment_gives_one_group(scan: Scan) -> None:
     nothing = replace(scan, bone=replace(scan.bone, inferred=np.zeros_like(scan.bone.inferred)))
     document = hd.sr.srread(BytesIO(to_bytes(bundle(nothing)[2])))
     assert len(document.content.get_volumetric_roi_measurement_groups()) == 1
+
+
+def test_bone_that_is_all_inferred_leaves_a_segment_without_a_mean(scan: Scan) -> None:
+    inferred = replace(scan, bone=replace(scan.bone, inferred=scan.bone.level > 0))
+    certain, thin = hd.sr.srread(BytesIO(to_bytes(bundle(inferred)[2]))).content.get_volumetric_roi_measurement_groups()
+    assert measured(certain) == {"Volume": 0.0}
+    assert measured(thin)["Volume"] > 0
+
+
+def test_a_multi_frame_source_is_measured_frame_by_frame(scan: Scan) -> None:
+    count = len(scan.volume.instances)
+    source = replace(scan.volume.instances[0], sop_class_uid="1.2.840.10008.5.1.4.1.1.2.1", sop_instance_uid="1.2.3.4")
+    many = replace(scan.volume, instances=(source,) * count, frames=tuple(range(count, 0, -1)))
+    expected, found = (
+        [
+            measured(g)
+            for g in hd.sr.srread(BytesIO(to_bytes(bundle(one)[2]))).content.get_volumetric_roi_measurement_groups()
+        ]
+        for one in (scan, replace(scan, volume=many))
+    )
+    assert found == expected
+
+
+def test_uneven_slices_count_for_their_own_steps(tmp_path: Path) -> None:
+    positions = np.concatenate([np.arange(-14.0, 0.0, 1.0), np.arange(0.0, 14.0, 0.7)])
+    scan = make_scan(tmp_path, positions_mm=positions.tolist())
+    certain, thin = hd.sr.srread(BytesIO(to_bytes(bundle(scan)[2]))).content.get_volumetric_roi_measurement_groups()
+    assert measured(certain)["Volume"] + measured(thin)["Volume"] == pytest.approx(scan.bone.volume_ml, rel=0.06)
