@@ -167,7 +167,7 @@ def run(
     Raises:
         SeriesError: the study gives no result; the message holds the reason.
         ModelError: a network failed.
-        UnsafeResult: viewers would show the segmentation wrongly.
+        UnsafeResult: an object would be filed wrongly, or viewers would show the segmentation wrongly.
     """
     clock = _Clock(progress)
     with clock.stage("choose"):
@@ -199,6 +199,8 @@ def run(
     structured_report.build(report, seg, document, volume, derivation).save_as(
         folder / "sr.dcm", enforce_file_format=True
     )
+    for path in folder.glob("*.dcm"):
+        viewer_check.require_filed_rightly(path, volume)
     (folder / "result.json").write_text(report.to_json(), encoding="utf-8")
     return Outcome(folder=folder, report=report)
 

@@ -1,12 +1,13 @@
-"""The last look at a Segmentation before it is filed: would every viewer show it, and at the right place?
+"""The last look at the objects before they are filed, on the files as they were written.
 
-Goes through what viewers and archives rely on, on the file as it was written. What fails is not sent: a result that a
-viewer hides or shifts is worse than none.
+Every object: is it filed under the source's patient and study? The Segmentation: would every viewer show it, and at
+the right place? What fails is not sent: a result that is filed wrongly, hidden or shifted is worse than none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from sbnode.errors import UnsafeResult
 from sbnode.inference.volume import Volume
 from sbnode.results.source import frame_of_reference_uid, read_header
 
-__all__ = ["require_viewable", "violations"]
+__all__ = ["require_filed_rightly", "require_viewable", "violations"]
 
 PLACE_MM = 0.01
 """A frame lies on its source image to within this; Decimal Strings hold 16 characters."""
@@ -44,15 +45,30 @@ def require_viewable(path: Path, volume: Volume) -> None:
     Raises:
         UnsafeResult: the message names every broken rule; it holds no patient data.
     """
-    found = list(violations(pydicom.dcmread(path), volume))
+    _require(path, violations(pydicom.dcmread(path), volume))
+
+
+def require_filed_rightly(path: Path, volume: Volume) -> None:
+    """Raise if the object in ``path``, made from ``volume``, would be filed under another patient or study.
+
+    Raises:
+        UnsafeResult: the message names every attribute that differs, and none of the values.
+    """
+    keywords = [*SAME_AS_SOURCE, "SeriesInstanceUID", "SeriesNumber"]
+    _require(path, _identity(pydicom.dcmread(path, specific_tags=keywords), volume))
+
+
+def _require(path: Path, violations: Iterable[str]) -> None:
+    found = list(violations)
     if found:
-        raise UnsafeResult(f"{path.name} would be shown wrongly and is not sent: {'; '.join(found)}")
+        raise UnsafeResult(f"{path.name} would be shown or filed wrongly and is not sent: {'; '.join(found)}")
 
 
 def violations(segmentation: Dataset, volume: Volume) -> Iterator[str]:
     """Yield what is wrong with a Segmentation on the slices of ``volume``, one line per rule."""
     yield from _encoding(segmentation, volume)
     yield from _identity(segmentation, volume)
+    yield from _references(segmentation, volume)
     yield from _description(segmentation)
     if "PerFrameFunctionalGroupsSequence" not in segmentation or "SegmentSequence" not in segmentation:
         yield "it has no frames or no segments"
@@ -68,26 +84,33 @@ def _encoding(segmentation: Dataset, volume: Volume) -> Iterator[str]:
         yield "it isn't in Explicit VR Little Endian"
     if (segmentation.get("Rows"), segmentation.get("Columns")) != volume.stack.shape[1:]:
         yield f"rows and columns are not those of the source, {volume.stack.rows} x {volume.stack.columns}"
+    pixels = int(segmentation.get("NumberOfFrames", 0)) * volume.stack.rows * volume.stack.columns
+    if len(segmentation.get("PixelData", b"")) != 2 * math.ceil(pixels / 16):
+        yield "Pixel Data is not one bit for each pixel of each frame"
     if len(segmentation.get("SegmentSequence", [])) > MOST_SEGMENTS:
         yield f"it has more than {MOST_SEGMENTS} segments"
 
 
-def _identity(segmentation: Dataset, volume: Volume) -> Iterator[str]:
-    """Patient, study, series and frame of reference are the source's; the series is a new one."""
+def _identity(result: Dataset, volume: Volume) -> Iterator[str]:
+    """Patient and study are the source's; the series is a new one."""
     header = read_header(volume)
     for keyword in SAME_AS_SOURCE:
-        if (segmentation.get(keyword) or "") != (header.get(keyword) or ""):
+        if (result.get(keyword) or "") != (header.get(keyword) or ""):
             yield f"{keyword} differs from the source"
+    if result.get("SeriesInstanceUID") in (None, volume.instances[0].key.series_instance_uid):
+        yield "it has no series of its own"
+    if not result.get("SeriesNumber"):
+        yield "Series Number is missing"
+
+
+def _references(segmentation: Dataset, volume: Volume) -> Iterator[str]:
+    """It lies in the source's Frame of Reference, and names the source series."""
     if segmentation.get("FrameOfReferenceUID") != frame_of_reference_uid(volume):
         yield "the Frame of Reference is not the source's"
     source = volume.instances[0].key.series_instance_uid
     referenced = [item.get("SeriesInstanceUID") for item in segmentation.get("ReferencedSeriesSequence", [])]
     if referenced != [source]:
         yield "Referenced Series Sequence doesn't name the source series alone"
-    if segmentation.get("SeriesInstanceUID") in (None, source):
-        yield "it has no series of its own"
-    if not segmentation.get("SeriesNumber"):
-        yield "Series Number is missing"
 
 
 def _description(segmentation: Dataset) -> Iterator[str]:

@@ -60,6 +60,12 @@ def bundle(scan: Scan) -> tuple[Dataset, Dataset, Dataset]:
     return segmentation, surface, build(report_of(scan), segmentation, surface, scan.volume, derivation())
 
 
+def segment_groups(scan: Scan) -> list[Any]:
+    """The measurement groups of the segments, as highdicom reads them."""
+    read = hd.sr.srread(BytesIO(to_bytes(bundle(scan)[2])))
+    return list(read.content.get_volumetric_roi_measurement_groups())
+
+
 def measured(group: Any) -> dict[str, float]:
     return {item.name.meaning: float(item.value) for item in group.get_measurements()}
 
@@ -172,13 +178,12 @@ def test_dciodvfy_and_dsrdump_find_no_error(scan: Scan, tmp_path: Path) -> None:
 
 def test_a_segmentation_with_one_segment_gives_one_group(scan: Scan) -> None:
     nothing = replace(scan, bone=replace(scan.bone, inferred=np.zeros_like(scan.bone.inferred)))
-    document = hd.sr.srread(BytesIO(to_bytes(bundle(nothing)[2])))
-    assert len(document.content.get_volumetric_roi_measurement_groups()) == 1
+    assert len(segment_groups(nothing)) == 1
 
 
 def test_bone_that_is_all_inferred_leaves_a_segment_without_a_mean(scan: Scan) -> None:
     inferred = replace(scan, bone=replace(scan.bone, inferred=scan.bone.level > 0))
-    certain, thin = hd.sr.srread(BytesIO(to_bytes(bundle(inferred)[2]))).content.get_volumetric_roi_measurement_groups()
+    certain, thin = segment_groups(inferred)
     assert measured(certain) == {"Volume": 0.0}
     assert measured(thin)["Volume"] > 0
 
@@ -187,18 +192,12 @@ def test_a_multi_frame_source_is_measured_frame_by_frame(scan: Scan) -> None:
     count = len(scan.volume.instances)
     source = replace(scan.volume.instances[0], sop_class_uid="1.2.840.10008.5.1.4.1.1.2.1", sop_instance_uid="1.2.3.4")
     many = replace(scan.volume, instances=(source,) * count, frames=tuple(range(count, 0, -1)))
-    expected, found = (
-        [
-            measured(g)
-            for g in hd.sr.srread(BytesIO(to_bytes(bundle(one)[2]))).content.get_volumetric_roi_measurement_groups()
-        ]
-        for one in (scan, replace(scan, volume=many))
-    )
+    expected, found = ([measured(g) for g in segment_groups(one)] for one in (scan, replace(scan, volume=many)))
     assert found == expected
 
 
 def test_uneven_slices_count_for_their_own_steps(tmp_path: Path) -> None:
     positions = np.concatenate([np.arange(-14.0, 0.0, 1.0), np.arange(0.0, 14.0, 0.7)])
     scan = make_scan(tmp_path, positions_mm=positions.tolist())
-    certain, thin = hd.sr.srread(BytesIO(to_bytes(bundle(scan)[2]))).content.get_volumetric_roi_measurement_groups()
+    certain, thin = segment_groups(scan)
     assert measured(certain)["Volume"] + measured(thin)["Volume"] == pytest.approx(scan.bone.volume_ml, rel=0.06)

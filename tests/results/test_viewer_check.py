@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
 from sbnode.errors import UnsafeResult
+from sbnode.results import capture
 from sbnode.results.segmentation import build
-from sbnode.results.viewer_check import require_viewable, violations
+from sbnode.results.viewer_check import require_filed_rightly, require_viewable, violations
 from tests.results.phantom import Scan, derivation, make_scan
+
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 
 
 def written(scan: Scan, folder: Path) -> Path:
@@ -23,6 +28,35 @@ def written(scan: Scan, folder: Path) -> Path:
 def test_what_the_node_makes_passes(tmp_path: Path, tilt_degrees: float) -> None:
     scan = make_scan(tmp_path / "scan", tilt_degrees=tilt_degrees)
     require_viewable(written(scan, tmp_path), scan.volume)
+
+
+def test_odd_sources_pass_too(tmp_path: Path) -> None:
+    """Nothing that the node can read may be kept back for what the source looks like."""
+    uneven = np.concatenate([np.arange(-14.0, 0.0, 1.0), np.arange(0.0, 14.0, 0.7)]).tolist()
+    scans = [
+        make_scan(tmp_path / "uneven", positions_mm=uneven),
+        make_scan(tmp_path / "no frame of reference", FrameOfReferenceUID=None),
+        make_scan(tmp_path / "empty", SeriesNumber=0, PatientID="", AccessionNumber=None, SpecificCharacterSet=None),
+        make_scan(tmp_path / "latin", SpecificCharacterSet="ISO_IR 100", PatientName="M\u00fcller^J\u00fcrgen"),
+    ]
+    source = replace(scans[0].volume.instances[0], sop_class_uid=ENHANCED_CT, sop_instance_uid="1.2.3.4")
+    count = len(scans[0].volume.instances)
+    frames = replace(scans[0].volume, instances=(source,) * count, frames=tuple(range(count, 0, -1)))
+    for scan in [*scans, replace(scans[0], volume=frames)]:
+        require_viewable(written(scan, tmp_path), scan.volume)
+
+
+def test_an_object_of_another_patient_is_kept_back(scan: Scan, tmp_path: Path) -> None:
+    path = tmp_path / "preview.dcm"
+    image = capture.build(np.zeros((8, 8, 3), np.uint8), scan.volume, derivation())
+    image.save_as(path, enforce_file_format=True)
+    require_filed_rightly(path, scan.volume)
+    image.PatientID = "SOMEBODY ELSE"
+    image.StudyInstanceUID = "1.2.3"
+    image.save_as(path, enforce_file_format=True)
+    with pytest.raises(UnsafeResult, match=r"PatientID differs.*StudyInstanceUID differs") as caught:
+        require_filed_rightly(path, scan.volume)
+    assert "SOMEBODY" not in str(caught.value)
 
 
 def frame(segmentation: Dataset, number: int) -> Dataset:
@@ -78,6 +112,10 @@ def turned(segmentation: Dataset) -> None:
     ]
 
 
+def short(segmentation: Dataset) -> None:
+    segmentation.PixelData = segmentation.PixelData[:-64]
+
+
 def colourless(segmentation: Dataset) -> None:
     del segmentation.SegmentSequence[1].RecommendedDisplayCIELabValue
 
@@ -95,6 +133,7 @@ def colourless(segmentation: Dataset) -> None:
         (cleared("SegmentationType", "FRACTIONAL"), "it is no BINARY Segmentation"),
         (cleared("Rows", 63), "rows and columns are not those of the source, 64 x 72"),
         (deleted("ReferencedSeriesSequence"), "Referenced Series Sequence"),
+        (short, "Pixel Data is not one bit for each pixel"),
         (deleted("ContentQualification"), "ContentQualification is missing"),
         (deleted("SeriesNumber"), "Series Number is missing"),
         (without_spacing, "SpacingBetweenSlices is not in the shared groups"),
