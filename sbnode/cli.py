@@ -249,6 +249,8 @@ def probe(
         log.configure(settings.log)
         destination = next((d for d in settings.destinations if d.name == name), None)
         if destination is None:
+            if any(d.name == name for d in settings.web_destinations):
+                raise ConfigError(f"'{name}' is a web destination, which negotiates nothing; sbnode check looks at it")
             known = ", ".join(d.name for d in settings.destinations) or "none"
             raise ConfigError(f"no destination is named '{name}'; the configuration has: {known}")
         offers = probe(destination, destination.calling_ae_title or settings.node.ae_title)

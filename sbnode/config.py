@@ -207,6 +207,11 @@ class WebDestination(_Section):
 
     @model_validator(mode="after")
     def _credentials_fit(self) -> WebDestination:
+        parts = urlsplit(self.url)
+        if "@" in parts.netloc:
+            raise ValueError("url must not hold a user or password: use user and password_file, or token_file")
+        if not parts.hostname or parts.port == 0:  # reading port also refuses what is no number
+            raise ValueError("url names no host or a wrong port")
         if (self.user is None) != (self.password_file is None):
             raise ValueError("user and password_file belong together: give both or none")
         if (self.certificate is None) != (self.key is None):
@@ -214,7 +219,7 @@ class WebDestination(_Section):
         if self.user is not None and self.token_file is not None:
             raise ValueError("give a token or a user, not both")
         secret = self.user is not None or self.token_file is not None
-        if secret and self.url.startswith("http://") and urlsplit(self.url).hostname not in _LOCAL:
+        if secret and parts.scheme == "http" and parts.hostname not in _LOCAL:
             raise ValueError("a token or password over http:// can be read on the way; use https://")
         return self
 

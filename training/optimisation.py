@@ -154,8 +154,7 @@ def batch(plan: Plan, step: int, scenes: Path) -> tuple[Tensor, Truth]:
     """HU (B, 1, D, H, W) and truth of one step, a pure function of (seed, step) and the pool."""
     random = np.random.default_rng((plan.seed, step, SAMPLE_STREAM, 0))
     drawn, cycle = plan.scenes(step), plan.cycle(step)[0]
-    pool.wait_for(scenes, drawn)
-    samples = [_sample(cycle, pool.read(scenes, int(random.choice(drawn))), random) for _ in range(cycle.batch)]
+    samples = [_sample(cycle, pool.wait_for(scenes, int(random.choice(drawn))), random) for _ in range(cycle.batch)]
     hu, occupancy, marks = (np.stack(parts)[:, None] for parts in zip(*samples, strict=True))
     bits = torch.from_numpy(marks)
     truth = Truth(

@@ -114,7 +114,8 @@ def generate(folder: Path, seed: int, indices: range, grid: FineGrid = TRAINING_
             write(folder, index, simulate(seed, index, grid))
 
 
-def wait_for(folder: Path, indices: range, poll_s: float = 0.5) -> None:
-    """Block until the last entries of a range exist; they are made in order."""
-    while any(not entry_path(folder, index).exists() for index in indices[-4:]):
+def wait_for(folder: Path, index: int, poll_s: float = 0.5) -> Entry:
+    """Read an entry as soon as `generate` has written it."""
+    while not entry_path(folder, index).exists():
         time.sleep(poll_s)
+    return read(folder, index)

@@ -5,6 +5,7 @@ It holds no patient data, so that it may be shown where the scan may not.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,8 @@ _NUMBERED = ("superior", "inferior")
 """The views in which the openings are marked."""
 _RING = (255, 90, 90)
 _LEAST_RING = 5
-_ENTRIES = 4
+_CHARACTERS = 160
+"""So many fit into a line of the legend."""
 
 _TITLES = {
     "anterior": "From the front",
@@ -107,14 +109,15 @@ def render(
 
 
 def _openings(foramina: Sequence[Foramen]) -> list[str]:
-    """The names of the openings with their numbers in the pictures and their calibres, a few to a line."""
+    """Lines with the names of the openings, their numbers in the pictures, and their calibres."""
+    if not foramina:
+        return []
     words: dict[str, list[str]] = {}
     for number, foramen in enumerate(foramina, start=1):
         size = "not resolvable" if foramen.calibre_mm is None else f"{foramen.calibre_mm:.1f}"
         words.setdefault(foramen.name, []).append(f"{number} {foramen.side[:1].upper()} {size}".replace("  ", " "))
     entries = [f"{name} {', '.join(sizes)}" for name, sizes in words.items()]
-    lines = [" \u00b7 ".join(entries[k : k + _ENTRIES]) for k in range(0, len(entries), _ENTRIES)]
-    return [("Openings found, calibre in mm: " if k == 0 else "") + line for k, line in enumerate(lines)]
+    return textwrap.wrap("Openings, calibre in mm: " + " \u00b7 ".join(entries), _CHARACTERS)
 
 
 def _number(picture: Picture, bone: Bone, turned: Anatomical, view: View, foramina: Sequence[Foramen]) -> None:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -14,7 +15,7 @@ from pydicom.errors import InvalidDicomError
 
 from sbnode.config import WebDestination
 from sbnode.errors import ConfigError, DestinationRefused, DestinationUnavailable, SpoolError
-from sbnode.scu.send import judge
+from sbnode.scu.send import Meaning, judge, meaning
 
 __all__ = ["answers", "store"]
 
@@ -22,6 +23,10 @@ _JSON = "application/dicom+json"
 _CHUNK_BYTES = 1 << 20
 _REFERENCED, _FAILED = "00081199", "00081198"
 _INSTANCE, _REASON, _WARNING = "00081155", "00081197", "00081196"
+_STORED_WITH_WARNING = 0xB000
+"""Services give warnings codes of their own, but what they list as stored is stored."""
+_THERE_ALREADY, _DUPLICATE = 0xB00E, 0x0111
+"""What a service of Microsoft says of an instance that it has already, and C-STORE's word for it."""
 _LATER = (401, 403, 404, 408, 425, 429)
 """Credentials, address or load: the operator or time mends it, and then the object is taken."""
 
@@ -32,9 +37,10 @@ def store(path: Path, destination: WebDestination) -> int:
     The reasons of a Store Instances Response are the status codes of C-STORE (PS3.18 annex I.2), and mean the same.
 
     Raises:
-        DestinationUnavailable: it is down, slow, overloaded, or refuses the credentials.
+        DestinationUnavailable: it is down, slow, overloaded, or refuses the credentials, or their file can't be read
+            now: it may be being replaced.
         DestinationRefused: it won't take this object.
-        ConfigError: a certificate or a file with a secret can't be read.
+        ConfigError: the certificate, its key or the authority can't be used.
         SpoolError: the file is missing or isn't DICOM.
     """
     uid = _sop_instance_uid(path)
@@ -57,7 +63,7 @@ def answers(destination: WebDestination) -> None:
 
     Raises:
         DestinationUnavailable: no connection, no answer in time, or another status.
-        ConfigError: a certificate or a file with a secret can't be read.
+        ConfigError: the certificate, its key or the authority can't be used.
     """
     response = _request(destination, "GET", "/studies?limit=1", headers={"Accept": _JSON})
     if response.status_code not in (200, 204):
@@ -82,38 +88,48 @@ def _parts(path: Path, head: bytes, tail: bytes) -> Iterator[bytes]:
 
 def _request(destination: WebDestination, method: str, path: str, **content: Any) -> httpx.Response:
     headers = {**content.pop("headers"), **_authorization(destination)}
+    credentials = _basic(destination)
     try:
         with httpx.Client(
             verify=_tls_context(destination),
-            auth=_basic(destination),
+            auth=credentials,
             timeout=destination.timeout_s,
             trust_env=False,
             follow_redirects=False,
         ) as client:
             return client.request(method, destination.url.rstrip("/") + path, headers=headers, **content)
-    except (httpx.TransportError, httpx.DecodingError) as error:
+    except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
+        remedy = "its certificate or ours was refused" if _of_tls(error) else "is it up, and is url right?"
         raise DestinationUnavailable(
-            f"{_where(destination)} can't be reached or broke off ({type(error).__name__}); is it up, and is url right?"
+            f"{_where(destination)} can't be reached or broke off ({type(error).__name__}); {remedy}"
         ) from error
+
+
+def _of_tls(error: BaseException | None) -> bool:
+    """Whether a fault of TLS is behind an error."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _authorization(destination: WebDestination) -> dict[str, str]:
     if destination.token_file is None:
         return {}
-    return {"Authorization": f"Bearer {_secret(destination.token_file, 'token_file')}"}
+    return {"Authorization": f"Bearer {_secret(destination, destination.token_file)}"}
 
 
 def _basic(destination: WebDestination) -> httpx.BasicAuth | None:
     if destination.user is None or destination.password_file is None:
         return None
-    return httpx.BasicAuth(destination.user, _secret(destination.password_file, "password_file"))
+    return httpx.BasicAuth(destination.user, _secret(destination, destination.password_file))
 
 
-def _secret(path: Path, key: str) -> str:
+def _secret(destination: WebDestination, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"web_destinations.{key}: {path} can't be read ({type(error).__name__})") from error
+        fault = "isn't plain ASCII" if isinstance(error, UnicodeDecodeError) else "can't be read"
+        raise DestinationUnavailable(f"{_where(destination)}: {path}, which holds its secret, {fault}") from error
 
 
 def _tls_context(destination: WebDestination) -> ssl.SSLContext:
@@ -136,10 +152,12 @@ def _status(response: httpx.Response, uid: str, destination: WebDestination) -> 
         stored = {_first(item, _INSTANCE): _first(item, _WARNING) for item in _items(answer, _REFERENCED)}
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         raise DestinationUnavailable(f"{_where(destination)} gave an answer that isn't DICOM JSON") from error
-    if uid in failed:
-        return int(failed[uid] or 0x0110)
     if uid in stored:
-        return int(stored[uid] or 0x0000)
+        status = int(stored[uid] or 0x0000)
+        return status if meaning(status) in (Meaning.DELIVERED, Meaning.WARNED) else _STORED_WITH_WARNING
+    if uid in failed:
+        reason = int(failed[uid] or 0x0110)
+        return _DUPLICATE if reason == _THERE_ALREADY else reason
     raise DestinationUnavailable(f"{_where(destination)} did not say what became of the object")
 
 
@@ -167,4 +185,4 @@ def _refusal(
 
 
 def _where(destination: WebDestination) -> str:
-    return f"destination '{destination.name}' ({httpx.URL(destination.url).host})"
+    return f"destination '{destination.name}' ({urlsplit(destination.url).hostname})"

@@ -27,7 +27,6 @@ from sbnode.series import PARSER_FAULTS, Instance, SeriesKey, read_instance
 
 __all__ = ["Record"]
 
-"""Names sbnode in File Meta Information and in association requests (PS3.7 D.3.3.2)."""
 _PRIVATE_CREATOR_UID = UID("2.25.113859004938114732905261093822746165307")
 _PREAMBLE = bytes(128) + b"DICM"
 _GROUP_LENGTH_ELEMENT_BYTES = 12

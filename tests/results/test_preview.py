@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sbnode.inference.bone import Bone, Finding
+from sbnode.inference.bone import Bone, Finding, Foramen
 from sbnode.inference.geometry import Grid
 from sbnode.results import preview
 from sbnode.results.views import DIRECTIONS, Anatomical, View, render_view
@@ -92,6 +92,23 @@ def test_each_flag_gets_a_line(scan: Scan) -> None:
     assert noted.height > plain.height
     added = np.asarray(noted)[plain.height :].astype(int)
     assert (added[..., 0] > added[..., 2] + 100).sum() > 100
+
+
+def test_openings_are_listed_within_the_picture_and_marked_where_they_are(scan: Scan) -> None:
+    names = ("foramen magnum", "internal acoustic meatus", "jugular foramen", "hypoglossal canal", "carotid canal")
+    coarse = "not resolvable at this slice thickness"
+    foramina = tuple(Foramen(name, side, coarse) for name in names for side in ("left", "right"))  # type: ignore[arg-type]
+    plain, listed = (preview.render(scan.bone, scan.volume, foramina=found) for found in ((), foramina))
+    assert listed.height > plain.height
+    assert not (np.asarray(listed)[plain.height - 20 :, -8:].astype(int) > 100).any(), "a line runs off the picture"
+    marked = preview.render(scan.bone, scan.volume, foramina=(Foramen("x", "", "open", (2.0, -1.0, 1.0), 4.0),))
+    red = np.asarray(marked).astype(int)
+    rings = (red[..., 0] > 200) & (red[..., 1] < 120) & (red[..., 2] < 120)
+    assert rings.sum() > 40
+    # The opening is the middle of the ball: in the views from above and below the ring lies on it.
+    rows, columns = np.nonzero(rings)
+    pixels = np.asarray(plain).astype(int)[rows.min() : rows.max(), columns.min() : columns.max()]
+    assert (pixels[..., 0] > 100).any()
 
 
 def test_contours_lie_on_the_ct(tilted_scan: Scan) -> None:

@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from sbnode.config import Config, WebDestination
-from sbnode.errors import ConfigError, DestinationRefused, DestinationUnavailable, SpoolError
+from sbnode.errors import DestinationRefused, DestinationUnavailable, SpoolError
 from sbnode.results.segmentation import build
 from sbnode.scu.stow import answers, store
 from tests.integration.peers import Orthanc
@@ -123,8 +123,15 @@ def test_the_file_is_sent_byte_for_byte_with_its_type(service: Service, seg: Pat
 
 def test_a_warning_is_a_delivery(service: Service, seg: Path) -> None:
     service.status = 202
-    service.stored(uid_of(seg), warning=0xB000)
+    service.stored(uid_of(seg), warning=0xB007)
+    assert store(seg, destination(service.url)) == 0xB007
+    service.stored(uid_of(seg), warning=1)  # a code of the service's own
     assert store(seg, destination(service.url)) == 0xB000
+
+
+def test_an_instance_that_is_there_already_is_delivered(service: Service, seg: Path) -> None:
+    service.failed(uid_of(seg), 45070)
+    assert store(seg, destination(service.url)) == 0x0111
 
 
 @pytest.mark.parametrize(("reason", "error"), [(0x0122, DestinationRefused), (0xA700, DestinationUnavailable)])
@@ -173,8 +180,19 @@ def test_token_and_password_are_sent_and_read_from_files(service: Service, seg: 
     store(seg, destination(service.url, user="node", password_file=secret))
     sent = [headers["Authorization"] for _, headers, _ in service.requests]
     assert sent == ["Bearer hunter2", "Basic bm9kZTpodW50ZXIy"]
-    with pytest.raises(ConfigError, match="token_file"):
-        store(seg, destination(service.url, token_file=tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("content", [None, "hunter\u00e4"])
+def test_a_secret_that_can_not_be_read_now_is_tried_again(
+    service: Service, seg: Path, tmp_path: Path, content: str | None
+) -> None:
+    secret = tmp_path / "token"
+    if content is not None:
+        secret.write_text(content, encoding="utf-8")
+    with pytest.raises(DestinationUnavailable, match="token") as caught:
+        store(seg, destination(service.url, token_file=secret))
+    assert "hunter" not in str(caught.value)
+    assert service.requests == []
 
 
 def test_a_service_that_is_down_is_unavailable(seg: Path) -> None:
@@ -204,7 +222,7 @@ def test_tls_asks_for_the_right_authority_and_shows_the_client_certificate(
     service.stored(uid_of(seg))
     shown = {"certificate": client.certificate, "key": client.key}
     assert store(seg, destination(service.url, ca=trusted.certificate, **shown)) == 0x0000
-    with pytest.raises(DestinationUnavailable):
+    with pytest.raises(DestinationUnavailable, match="certificate"):
         store(seg, destination(service.url, **shown))
     with pytest.raises(DestinationUnavailable):
         store(seg, destination(service.url, ca=trusted.certificate))
@@ -216,6 +234,9 @@ def test_tls_asks_for_the_right_authority_and_shows_the_client_certificate(
         ({"url": "ftp://host/x"}, "url"),
         ({"url": "https://host/x?y=1"}, "url"),
         ({"url": "https://host", "user": "node"}, "password_file"),
+        ({"url": "https://user:secret@host/x"}, "must not hold"),
+        ({"url": "https://[::1/x"}, "url"),
+        ({"url": "https://host:port/x"}, "Port"),
         ({"url": "https://host", "key": "k.pem"}, "certificate"),
         ({"url": "http://host", "token_file": "t"}, "https"),
         ({"url": "https://host", "token_file": "t", "user": "u", "password_file": "p"}, "not both"),
