@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from sbnode import IMPLEMENTATION_CLASS_UID
+from sbnode.results.capture import CAPTURE_SERIES_STEP
+from sbnode.results.encapsulated import STL_SERIES_STEP
+from sbnode.results.segmentation import FINE_SERIES_STEP
+from sbnode.results.structured_report import REPORT_SERIES_STEP
 from sbnode.scp.presentation import SOP_CLASSES, decodable_transfer_syntaxes
+from sbnode.scu.echo import SYNTAXES
 from sbnode.scu.probe import OBJECT_CLASSES
 from tests.conftest import REPOSITORY
 
@@ -50,15 +53,17 @@ def test_every_private_code_is_listed_with_its_meaning() -> None:
     assert codes == listed
 
 
-@pytest.mark.parametrize("step", ["SEG | 0", "SEG | 2000", "M3D | 1000", "SR | 3000", "OT | 4000"])
-def test_the_steps_of_the_series_number_are_listed(step: str) -> None:
-    from sbnode.results.capture import CAPTURE_SERIES_STEP
-    from sbnode.results.encapsulated import STL_SERIES_STEP
-    from sbnode.results.segmentation import FINE_SERIES_STEP
-    from sbnode.results.structured_report import REPORT_SERIES_STEP
-
-    assert f"| {step} |" in section("### 8.1")
-    assert int(step.split("| ")[1]) in {
-        *(0, FINE_SERIES_STEP, STL_SERIES_STEP),
-        *(REPORT_SERIES_STEP, CAPTURE_SERIES_STEP),
+def test_the_steps_of_the_series_number_are_listed() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([A-Z0-9]+) \| (\d+) \|", section("### 8.1"), re.MULTILINE)
+    assert {name: (modality, int(step)) for name, modality, step in rows} == {
+        "Segmentation": ("SEG", 0),
+        "Fine segmentation (optional)": ("SEG", FINE_SERIES_STEP),
+        "Encapsulated STL": ("M3D", STL_SERIES_STEP),
+        "Comprehensive 3D SR": ("SR", REPORT_SERIES_STEP),
+        "Secondary Capture": ("OT", CAPTURE_SERIES_STEP),
     }
+
+
+def test_what_c_echo_proposes_is_listed() -> None:
+    (proposed,) = re.findall(r"^\| Verification \|[^|]+\| SCU \| ([^|]+) \|", section("### 4.3"), re.MULTILINE)
+    assert proposed.split(", ") == [syntax.name for syntax in SYNTAXES]
