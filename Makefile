@@ -24,7 +24,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test check format lock licences accuracy train peers clean
+.PHONY: help install demo test viewer check format lock licences accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,11 @@ demo: install ## Start a node, send it a head CT, fetch what it returns (CT=fold
 
 test: check peers ## All checks and tests, real peers included
 	$(BIN)/python -m pytest
+
+viewer: $(VENV)/checks peers ## Look at results in OHIF, in a browser; screenshots in build/viewer (10 minutes)
+	@scripts/apt-install chromium:chromium nginx:nginx-light npm:npm
+	scripts/fetch-ohif
+	$(BIN)/python -m pytest -m viewer
 
 check: $(VENV)/checks ## Format, lint, types, layers, Dockerfile, lock files
 	$(BIN)/ruff format --check $(PACKAGES)

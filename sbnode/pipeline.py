@@ -35,6 +35,7 @@ from sbnode.inference.skull_frame import find_frame
 from sbnode.inference.threshold import adaptive_threshold
 from sbnode.inference.volume import Volume, read_volume
 from sbnode.results import (
+    album,
     capture,
     encapsulated,
     fine,
@@ -45,15 +46,19 @@ from sbnode.results import (
     surface,
     viewer_check,
 )
+from sbnode.results.album import Page
 from sbnode.results.identity import Derivation, ModelIdentity
+from sbnode.results.panels import cuts, views
 from sbnode.results.report import LeftOut, Report
 from sbnode.series import Series
 
 __all__ = ["PIPELINE_VERSION", "RESULT_FILES", "Models", "Outcome", "Progress", "job_key", "run"]
 
-PIPELINE_VERSION = "5"
+PIPELINE_VERSION = "6"
 """Raised when the same series, model and parameters would give another result: then a new job is made."""
-RESULT_FILES = ("seg.dcm", "stl.dcm", "sr.dcm", "preview.dcm", "surface.stl", "preview.png", "result.json")
+PREVIEW_FILES = ("preview.dcm", *(f"preview-{number:02}.dcm" for number in range(2, 11)))
+RESULT_FILES = ("seg.dcm", "stl.dcm", "sr.dcm", *PREVIEW_FILES, "surface.stl", "preview.png", "result.json")
+"""What is always there. More pictures follow where openings were found, and what the configuration asks for."""
 REGION_MARGIN_MM = 6.0
 """The fine grid reaches this far beyond the region, so that the local threshold sees its surroundings."""
 WANTED = 0.25
@@ -258,11 +263,15 @@ def _describe(
         stl_bytes = stl.to_bytes(surface.extract(bone))
         (folder / "surface.stl").write_bytes(stl_bytes)
     with clock.stage("preview"):
-        picture = preview.render(bone, volume, flags, derivation.region, foramina)
-        picture.save(folder / "preview.png")
-        captured = capture.build(np.asarray(picture), volume, derivation)
-        captured.save_as(folder / "preview.dcm", enforce_file_format=True)
-        icon = preview.icon(bone, derivation.region)
+        region = derivation.region
+        panels = (*views(bone, region, foramina), *cuts(bone, volume, region))
+        overview = preview.render(panels, bone, volume, flags, region, foramina)
+        overview.save(folder / "preview.png")
+        shown = (Page("Overview", np.asarray(overview)), *album.pages(panels, bone, volume, region, foramina))
+        for number, page in enumerate(shown, start=1):
+            name = "preview.dcm" if number == 1 else f"preview-{number:02}.dcm"
+            capture.build(page, number, volume, derivation).save_as(folder / name, enforce_file_format=True)
+        icon = preview.icon(bone, region)
         document = encapsulated.build(stl_bytes, volume, derivation, icon)
         document.save_as(folder / "stl.dcm", enforce_file_format=True)
     return seg, document

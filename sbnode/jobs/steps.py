@@ -126,14 +126,13 @@ class Steps:
             return {"status": "done"}
 
     def deliver(self, job_key: str, destination_name: str, kind: str) -> Outcome:
-        """Send one object of a job to one destination, once."""
+        """Send one object of a job, or its series of pictures, to one destination, once."""
         with self._doing():
             started = perf_counter()
             facts = {"job": job_key, "destination": destination_name, "object": kind}
             try:
                 destination = self._destination(destination_name)
-                path = self._spool.result_folder(job_key) / f"{kind}.dcm"
-                status = self._send(path, destination)
+                status = self._send(self._spool.result_folder(job_key), kind, destination)
             except Exception as error:
                 outcome = _fault(error)
                 self._log.warning("delivery_failed", **facts, **outcome, **_place(error))
@@ -151,7 +150,12 @@ class Steps:
         choice = choose(study, self._config.selection)
         return choice, pipeline.job_key(choice.chosen, self._models, self._config)
 
-    def _send(self, path: Path, destination: Destination | WebDestination) -> int:
+    def _send(self, folder: Path, kind: str, destination: Destination | WebDestination) -> int:
+        """Send an object, or one after the other those of a series; return the first status that isn't success."""
+        paths = [folder / f"{kind}.dcm", *sorted(folder.glob(f"{kind}-*.dcm"))]
+        return next((status for status in [self._send_one(path, destination) for path in paths] if status), 0x0000)
+
+    def _send_one(self, path: Path, destination: Destination | WebDestination) -> int:
         if isinstance(destination, WebDestination):
             return self._store_web(path, destination)
         return self._store(path, destination, destination.calling_ae_title or self._config.node.ae_title)

@@ -1,15 +1,14 @@
-"""The preview as a Secondary Capture (PS3.3 A.8), for viewers that show neither a Segmentation nor an STL."""
+"""The preview series: Secondary Captures (PS3.3 A.8), for viewers that show neither a Segmentation nor an STL."""
 
 from __future__ import annotations
 
 import highdicom as hd
-import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from sbnode import __version__
 from sbnode.inference.volume import Volume
+from sbnode.results.album import Page
 from sbnode.results.encapsulated import source_instances
 from sbnode.results.identity import Derivation
 from sbnode.results.report import NOTICE
@@ -24,11 +23,12 @@ CAPTURE_SERIES_STEP = 4000
 """Added to the Series Number, which no other object of the bundle then has."""
 
 
-def build(picture: NDArray[np.uint8], volume: Volume, derivation: Derivation) -> Dataset:
-    """Return a picture as a Secondary Capture Image in Explicit VR Little Endian.
+def build(page: Page, number: int, volume: Volume, derivation: Derivation) -> Dataset:
+    """Return a picture of the preview series as a Secondary Capture Image in Explicit VR Little Endian.
 
     Args:
-        picture: RGB, uint8, shape (rows, columns, 3); its words are part of it, and none is about the patient.
+        page: the picture; its words are part of it, and none is about the patient.
+        number: its place in the series, from 1.
         volume: the source series.
         derivation: what the object says of its origin.
     """
@@ -36,7 +36,7 @@ def build(picture: NDArray[np.uint8], volume: Volume, derivation: Derivation) ->
     settings = derivation.settings
     key = volume.instances[0].key
     image = hd.sc.SCImage(
-        pixel_array=picture,
+        pixel_array=page.image,
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -44,8 +44,8 @@ def build(picture: NDArray[np.uint8], volume: Volume, derivation: Derivation) ->
         study_instance_uid=key.study_instance_uid,
         series_instance_uid=result_uid(derivation.job_key, "preview.series"),
         series_number=result_series_number(volume, settings.series_number_offset + CAPTURE_SERIES_STEP),
-        sop_instance_uid=result_uid(derivation.job_key, "preview.instance"),
-        instance_number=1,
+        sop_instance_uid=result_uid(derivation.job_key, f"preview.{number}"),
+        instance_number=number,
         manufacturer="sbnode",
         manufacturer_model_name="sbnode",
         software_versions=__version__,
@@ -59,7 +59,7 @@ def build(picture: NDArray[np.uint8], volume: Volume, derivation: Derivation) ->
     image.PatientOrientation = []  # the views differ; each shows its own letters
     image.Laterality = ""
     image.ImageType = ["DERIVED", "SECONDARY"]
-    image.DerivationDescription = f"{label}: rendered surface and contours on the CT"
+    image.DerivationDescription = f"{label}: {page.title}"
     image.ImageComments = NOTICE
     image.BurnedInAnnotation = "NO"
     image.RecognizableVisualFeatures = "YES" if derivation.region == "all_bone" else "NO"

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from sbnode.errors import UnsafeResult
 from sbnode.results import capture
+from sbnode.results.album import Page
 from sbnode.results.segmentation import build
 from sbnode.results.viewer_check import require_filed_rightly, require_viewable, violations
 from tests.results.phantom import Scan, derivation, make_scan
@@ -48,7 +49,7 @@ def test_odd_sources_pass_too(tmp_path: Path) -> None:
 
 def test_an_object_of_another_patient_is_kept_back(scan: Scan, tmp_path: Path) -> None:
     path = tmp_path / "preview.dcm"
-    image = capture.build(np.zeros((8, 8, 3), np.uint8), scan.volume, derivation())
+    image = capture.build(Page("x", np.zeros((8, 8, 3), np.uint8)), 1, scan.volume, derivation())
     image.save_as(path, enforce_file_format=True)
     require_filed_rightly(path, scan.volume)
     image.PatientID = "SOMEBODY ELSE"
