@@ -173,8 +173,8 @@ class Results(_Section):
     """Also make a segmentation on the cells of the fine grid."""
 
 
-class Destination(_Section):
-    """A DICOM Application Entity that receives results."""
+class Peer(_Section):
+    """A DICOM Application Entity that the node calls."""
 
     name: Name
     ae_title: AeTitle
@@ -182,9 +182,25 @@ class Destination(_Section):
     port: Port
     calling_ae_title: AeTitle | None = None
     """AE title that the node calls itself there; default: its own."""
-    objects: tuple[ResultObject, ...] = ("seg", "stl", "sr", "preview")
     tls: Tls | None = None
     timeout_s: float = Field(30.0, gt=0)
+
+
+class Archive(Peer):
+    """An archive that studies come from: it knows how many instances a series has (C-FIND), and asks for proof."""
+
+    retrieve: bool = False
+    """Fetch what is missing of a series by C-MOVE; the archive must know this node's AE title and port."""
+
+
+class Destination(Peer):
+    """A DICOM Application Entity that receives results."""
+
+    objects: tuple[ResultObject, ...] = ("seg", "stl", "sr", "preview")
+    confirm: Literal["accepted", "commitment", "query"] = "accepted"
+    """When an object counts as delivered: its C-STORE was accepted; or, beyond that, the destination committed to its
+    storage (PS3.4 annex J), or lists it in a C-FIND.
+    """
 
 
 class WebDestination(_Section):
@@ -194,6 +210,8 @@ class WebDestination(_Section):
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
     """Root of the service; ``/studies`` comes after it."""
     objects: tuple[ResultObject, ...] = ("seg", "stl", "sr", "preview")
+    confirm: Literal["accepted", "query"] = "accepted"
+    """When an object counts as delivered: it was accepted; or, beyond that, it is listed by QIDO-RS."""
     token_file: Path | None = None
     """File with a bearer token."""
     user: str | None = None
@@ -262,6 +280,7 @@ class Config(_Section):
     execution: Execution = Execution()
     threshold: Threshold = Threshold()
     results: Results = Results()
+    archives: tuple[Archive, ...] = ()
     destinations: tuple[Destination, ...] = ()
     web_destinations: tuple[WebDestination, ...] = ()
     queue: Queue = Queue()
@@ -280,6 +299,16 @@ class Config(_Section):
         names = [destination.name for destination in self.all_destinations]
         if len(set(names)) < len(names):
             raise ValueError("destinations: two of them have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _reports_are_let_in(self) -> Config:
+        for destination in self.destinations:
+            if destination.confirm == "commitment" and destination.ae_title not in self.receive.calling_ae_titles:
+                raise ValueError(
+                    f"destination {destination.name}: confirm: commitment needs {destination.ae_title} among "
+                    "receive.calling_ae_titles, for it may report on an association of its own"
+                )
         return self
 
     @property

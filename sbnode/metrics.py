@@ -26,6 +26,7 @@ __all__ = [
     "END_TO_END",
     "INSTANCES",
     "JOBS",
+    "PROOFS",
     "RECEIVED_BYTES",
     "SERIES_COMPLETED",
     "SERIES_REJECTED",
@@ -57,6 +58,9 @@ END_TO_END = Histogram(
     buckets=_END_TO_END_BUCKETS_S,
 )
 DELIVERIES = Counter("sbnode_deliveries", "Attempts to send one object, by status", ["destination", "object", "status"])
+PROOFS = Counter(
+    "sbnode_proofs", "Times a destination was asked whether it holds an object", ["destination", "object", "status"]
+)
 WORKER_STARTS = Counter("sbnode_worker_starts", "Times that the worker process was started")
 
 _COUNTED: tuple[Collector, ...] = (
@@ -69,6 +73,7 @@ _COUNTED: tuple[Collector, ...] = (
     STAGE_DURATION,
     END_TO_END,
     DELIVERIES,
+    PROOFS,
     WORKER_STARTS,
 )
 

@@ -120,7 +120,7 @@ def serve(folder: Path, port: int) -> None:
         {"node": {"host": HOST, "port": port}, "receive": {"calling_ae_titles": ["STORESCU"]}}
     )
     spool = Spool(folder, 0)
-    Receiver(config, spool.store, lambda study, series: None).start()
+    Receiver(config, spool, lambda study, series: None).start()
     while True:
         time.sleep(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sbnode.config import Config
 
-__all__ = ["APPLICATION", "INFERENCE", "STUDY", "WORKFLOWS_VERSION", "database_url", "delivery", "names"]
+__all__ = ["APPLICATION", "INFERENCE", "STUDY", "WORKFLOWS_VERSION", "database_url", "delivery", "names", "proof"]
 
 WORKFLOWS_VERSION = "1"
 """Raised only when the order of a workflow's steps changes: waiting work is done by its own version alone."""
@@ -18,9 +18,16 @@ def delivery(destination: str) -> str:
     return f"delivery.{destination}"
 
 
+def proof(destination: str) -> str:
+    """Return the name of the queue of what a destination is asked after a delivery."""
+    return f"proof.{destination}"
+
+
 def names(config: Config) -> tuple[str, ...]:
     """Return the names of all queues."""
-    return (STUDY, INFERENCE, *(delivery(destination.name) for destination in config.all_destinations))
+    destinations = config.all_destinations
+    proofs = (proof(destination.name) for destination in destinations if destination.confirm != "accepted")
+    return (STUDY, INFERENCE, *(delivery(destination.name) for destination in destinations), *proofs)
 
 
 def database_url(config: Config) -> str:

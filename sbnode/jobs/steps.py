@@ -16,6 +16,7 @@ from sbnode.config import Config, Destination, WebDestination
 from sbnode.errors import ConfigError, DeliveryError, DestinationRefused, SbnodeError, SeriesError
 from sbnode.inference.selection import Choice, choose
 from sbnode.jobs.manifest import Manifest
+from sbnode.jobs.proof import Proof, Sent, find_proof
 from sbnode.scu import send, stow
 from sbnode.series import Series
 from sbnode.spool import Spool
@@ -48,6 +49,7 @@ class Steps:
         run: the pipeline.
         store: sends one object to one destination by C-STORE.
         store_web: the same by STOW-RS.
+        find_proof: asks a destination whether it holds what was sent.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Steps:
         run: Callable[..., pipeline.Outcome],
         store: Callable[[Path, Destination, str], int] = send.store,
         store_web: Callable[[Path, WebDestination], int] = stow.store,
+        find_proof: Callable[..., Proof] = find_proof,
     ) -> None:
         self._config = config
         self._spool = spool
@@ -65,6 +68,7 @@ class Steps:
         self._run = run
         self._store = store
         self._store_web = store_web
+        self._find_proof = find_proof
         self._destinations = {destination.name: destination for destination in config.all_destinations}
         self._log = log.get_logger()
         self._running = 0
@@ -145,6 +149,32 @@ class Steps:
             metrics.DELIVERIES.labels(destination_name, kind, outcome["status"]).inc()
             return outcome
 
+    def confirms(self, destination_name: str) -> bool:
+        """Whether what a destination accepted has to be proven."""
+        destination = self._destinations.get(destination_name)
+        return destination is not None and destination.confirm != "accepted"
+
+    def prove(self, job_key: str, destination_name: str, kind: str, sending: int, last: bool) -> Outcome:
+        """Ask a destination whether it holds what was sent it for the ``sending``-th time; ``last``: no longer wait."""
+        with self._doing():
+            facts = {"job": job_key, "destination": destination_name, "object": kind}
+            try:
+                destination = self._destination(destination_name)
+                calling = getattr(destination, "calling_ae_title", None) or self._config.node.ae_title
+                sent = Sent.of(self._files(self._spool.result_folder(job_key), kind))
+                name = f"{job_key}.{destination_name}.{kind}.{sending}"
+                proof = self._find_proof(
+                    sent, destination, calling, self._spool.commitments, transaction=name, last=last
+                )
+                outcome = {"status": str(proof)}
+            except Exception as error:
+                outcome = _fault(error)
+                self._log.warning("proof_failed", **facts, **outcome, **_place(error))
+            else:
+                self._log.info("proof", **facts, **outcome)
+            metrics.PROOFS.labels(destination_name, kind, outcome["status"]).inc()
+            return outcome
+
     def _choice(self, study: Sequence[Series]) -> tuple[Choice, str]:
         """Return the series to process and the key of its job."""
         choice = choose(study, self._config.selection)
@@ -152,8 +182,12 @@ class Steps:
 
     def _send(self, folder: Path, kind: str, destination: Destination | WebDestination) -> int:
         """Send an object, or one after the other those of a series; return the first status that isn't success."""
-        paths = [folder / f"{kind}.dcm", *sorted(folder.glob(f"{kind}-*.dcm"))]
-        return next((status for status in [self._send_one(path, destination) for path in paths] if status), 0x0000)
+        statuses = [self._send_one(path, destination) for path in self._files(folder, kind)]
+        return next((status for status in statuses if status), 0x0000)
+
+    @staticmethod
+    def _files(folder: Path, kind: str) -> tuple[Path, ...]:
+        return (folder / f"{kind}.dcm", *sorted(folder.glob(f"{kind}-*.dcm")))
 
     def _send_one(self, path: Path, destination: Destination | WebDestination) -> int:
         if isinstance(destination, WebDestination):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 
-from dbos import DBOS, SetWorkflowID
+from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
 from sbnode.config import Config, Queue
 from sbnode.errors import SbnodeError
@@ -23,6 +23,8 @@ __all__ = ["DeadLetter", "Worker"]
 
 CRASHES_OF_A_JOB = 2
 """A job that was running when the worker died is tried again this often; then it is a dead letter."""
+SENDINGS = 3
+"""What a destination accepted and then doesn't hold is sent this often in all."""
 POLL_S = 0.5
 _SETTLE_S = 0.5
 
@@ -69,11 +71,35 @@ class Worker:
 
 
 def _register(steps: Steps, law: Queue) -> None:
-    """Make the three workflows known to DBOS by their names."""
+    """Make the workflows known to DBOS by their names."""
 
     @DBOS.workflow(name="deliver")
-    def deliver(job_key: str, destination: str, kind: str) -> Outcome:
-        return _persist(law, lambda: DBOS.run_step(None, steps.deliver, job_key, destination, kind))
+    def deliver(job_key: str, destination: str, kind: str, sending: int = 1) -> Outcome:
+        outcome = _persist(law, lambda: DBOS.run_step(None, steps.deliver, job_key, destination, kind))
+        if DBOS.run_step({"name": "confirms"}, lambda: steps.confirms(destination)):
+            with SetWorkflowID(f"{job_key}.{destination}.{kind}.proof-{sending}-1"):
+                DBOS.enqueue_workflow(queues.proof(destination), prove, job_key, destination, kind, sending, 1)
+        return outcome
+
+    @DBOS.workflow(name="prove")
+    def prove(job_key: str, destination: str, kind: str, sending: int, number: int) -> Outcome:
+        last = number >= law.attempts
+        outcome = DBOS.run_step(None, steps.prove, job_key, destination, kind, sending, last)
+        name, status = f"{job_key}.{destination}.{kind}", outcome["status"]
+        if status == "failed":
+            raise DeadLetter(f"failed: {outcome['reason']}")
+        if status in ("waiting", "unavailable") and not last:
+            # Not by sleeping: what waits for hours must hold up nothing else.
+            delay_s = retry_delay_s(number, law.first_retry_s, law.longest_retry_s, _draw(f"{name}.{number}"))
+            again = SetWorkflowID(f"{name}.proof-{sending}-{number + 1}")
+            with again, SetEnqueueOptions(delay_seconds=delay_s):
+                DBOS.enqueue_workflow(queues.proof(destination), prove, job_key, destination, kind, sending, number + 1)
+        if status == "missing":
+            if sending >= SENDINGS:
+                raise DeadLetter(f"missing: the destination accepted it {sending} times and doesn't hold it")
+            with SetWorkflowID(f"{name}.sending-{sending + 1}"):
+                DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind, sending + 1)
+        return outcome
 
     @DBOS.workflow(name="process", max_recovery_attempts=CRASHES_OF_A_JOB)
     def process(job_key: str) -> Outcome:

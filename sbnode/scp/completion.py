@@ -6,7 +6,7 @@ Nothing in C-STORE says that a series is complete, so it is judged by evidence, 
 2. ``association_end``: every association that sent slices of the series has ended, the last one by A-RELEASE
    (PS3.8 section 7.2), and the slices leave no gap.
 3. ``idle``: nothing came for a while. An abort or a broken connection is no evidence, so its series wait
-   for this.
+   for this. If the archive has more of a series than came, it is first asked, once, to send it again.
 
 A study is complete when all its series are and nothing came for ``study_settle_s``. It is then forgotten: a
 late instance opens it again, and it completes again.
@@ -22,11 +22,13 @@ from sbnode.config import Completion
 from sbnode.scp.continuity import Slice, is_continuous
 from sbnode.series import Instance, SeriesKey
 
-__all__ = ["CompletionTracker", "ExpectedCount", "Reason", "SeriesCompletion", "StudyCompletion"]
+__all__ = ["CompletionTracker", "ExpectedCount", "Reason", "Retrieve", "SeriesCompletion", "StudyCompletion"]
 
 Reason = Literal["count", "association_end", "idle"]
 ExpectedCount = Callable[[SeriesKey], int | None]
 """Asks for the number of instances of a series; None when it isn't known."""
+Retrieve = Callable[[SeriesKey], bool]
+"""Has a series sent again; whether that was promised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class _OpenSeries:
     senders: set[int] = field(default_factory=set)
     """Associations that sent instances of it and have not ended."""
     reason: Reason | None = None
+    retrieved: bool = False
 
 
 class CompletionTracker:
@@ -62,9 +65,15 @@ class CompletionTracker:
     Times are seconds of any one clock. Associations are numbered by the caller.
     """
 
-    def __init__(self, settings: Completion, expected_count: ExpectedCount | None = None) -> None:
+    def __init__(
+        self,
+        settings: Completion,
+        expected_count: ExpectedCount | None = None,
+        retrieve: Retrieve | None = None,
+    ) -> None:
         self._settings = settings
         self._expected_count = expected_count
+        self._retrieve = retrieve
         self._studies: dict[str, dict[SeriesKey, _OpenSeries]] = {}
         self._sent: dict[int, set[SeriesKey]] = {}
 
@@ -122,6 +131,18 @@ class CompletionTracker:
         return "association_end" if continuous else None
 
     def _wait(self, open_series: dict[SeriesKey, _OpenSeries], now_s: float) -> None:
-        for series in open_series.values():
-            if series.reason is None and now_s - series.last_received_s >= self._settings.idle_s:
+        for key, series in open_series.items():
+            if series.reason is not None or now_s - series.last_received_s < self._settings.idle_s:
+                continue
+            if self._has_more(key, series):
+                series.last_received_s = now_s
+            else:
                 series.reason = "idle"
+
+    def _has_more(self, key: SeriesKey, series: _OpenSeries) -> bool:
+        """Whether the archive has instances that didn't come and was now asked to send them."""
+        if series.retrieved or self._retrieve is None or self._expected_count is None:
+            return False
+        series.retrieved = True
+        expected = self._expected_count(key)
+        return expected is not None and series.instances < expected and self._retrieve(key)

@@ -18,13 +18,13 @@ from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from sbnode.config import Config
-from sbnode.errors import NotUnderstood, ReceiveError, StorageFull, WrongSopClass
+from sbnode.errors import NotUnderstood, ReceiveError, SpoolError, StorageFull, WrongSopClass
 from sbnode.log import fault, get_logger, short_hash
 from sbnode.scp.intake import Intake
 from sbnode.scp.observer import Observer
 from sbnode.scp.watch import CompletionWatch
 from sbnode.series import is_uid
-from sbnode.spool import Stored
+from sbnode.spool import Commitments, Report, Request, Stored
 
 __all__ = ["Handlers", "Store"]
 
@@ -41,6 +41,9 @@ _CALLED_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x07)
 # Rejected-transient, by the service-provider: local-limit-exceeded.
 _LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 
+# Statuses of N-ACTION and N-EVENT-REPORT (PS3.7 annex C).
+_NOT_AUTHORIZED, _INVALID_ARGUMENT, _PROCESSING_FAILURE = 0x0124, 0x0115, 0x0110
+
 _MAX_WAITING_MESSAGES = 16
 """No asynchronous operations are negotiated (PS3.7 D.3.3.3), so a peer waits for each answer."""
 
@@ -48,8 +51,11 @@ _MAX_WAITING_MESSAGES = 16
 class Handlers:
     """The handlers of all associations of one Receiver. They run in the associations' threads."""
 
-    def __init__(self, config: Config, store: Store, watch: CompletionWatch, observer: Observer) -> None:
+    def __init__(
+        self, config: Config, store: Store, commitments: Commitments, watch: CompletionWatch, observer: Observer
+    ) -> None:
         self._config = config
+        self._commitments = commitments
         self._store = store
         self._watch = watch
         self._observer = observer
@@ -71,6 +77,8 @@ class Handlers:
             (evt.EVT_DIMSE_RECV, self.on_message),
             (evt.EVT_C_ECHO, self.on_c_echo),
             (evt.EVT_C_STORE, self.on_c_store),
+            (evt.EVT_N_ACTION, self.on_n_action),
+            (evt.EVT_N_EVENT_REPORT, self.on_n_event_report),
         ]
 
     def on_requested(self, event: Event) -> None:
@@ -152,6 +160,44 @@ class Handlers:
         self._intake.give_back(event.assoc, len(data_set))
         self._observer.answered(status, len(data_set), new)
         return status
+
+    def on_n_action(self, event: Event) -> tuple[int, None]:
+        """Storage Commitment: a sender asks for proof (PS3.4 J.3.2). It is reported on another association."""
+        calling_ae_title = _calling_ae_title(event.assoc)
+        if calling_ae_title not in {archive.ae_title for archive in self._config.archives}:
+            get_logger().warning(
+                "commitment_refused",
+                calling_ae_title=calling_ae_title,
+                remedy="list this AE title under archives, so that the report finds it",
+            )
+            return _NOT_AUTHORIZED, None
+        return self._noted(lambda: self._owe(event, calling_ae_title)), None
+
+    def on_n_event_report(self, event: Event) -> tuple[int, None]:
+        """Storage Commitment: an archive reports what this node asked it (PS3.4 J.3.3)."""
+        return self._noted(lambda: self._reported(event)), None
+
+    def _owe(self, event: Event, calling_ae_title: str) -> int:
+        self._commitments.owe(Request.of(event.action_information, calling_ae_title))
+        return SUCCESS
+
+    def _reported(self, event: Event) -> int:
+        report = Report.of(event.event_information)
+        if not self._commitments.asked(report.transaction_uid):
+            return _INVALID_ARGUMENT
+        self._commitments.report(report)
+        return SUCCESS
+
+    def _noted(self, note: Callable[[], int]) -> int:
+        """Return the status of a note that was made; of one that can't be understood or kept, its failure."""
+        try:
+            return note()
+        except (NotUnderstood, SpoolError) as error:
+            get_logger().error("commitment_not_understood", **fault(error))
+            return _INVALID_ARGUMENT
+        except Exception as error:
+            get_logger().error("commitment_not_kept", **fault(error))
+            return _PROCESSING_FAILURE
 
     def _status(self, event: Event, data_set: bytes) -> tuple[int, bool]:
         sop_instance_uid = str(cast(C_STORE, event.request).AffectedSOPInstanceUID)

@@ -24,6 +24,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 __all__ = ["SOP_CLASSES", "decodable_transfer_syntaxes", "presentation_contexts"]
 
 _VERIFICATION = UID("1.2.840.10008.1.1")
+_STORAGE_COMMITMENT = UID("1.2.840.10008.1.20.1")
 SOP_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """A study has other classes too (reports, captures, MR). Their contexts are answered with "abstract syntax
 not supported" (PS3.8 table 9-18), and the sender goes on with the rest."""
@@ -57,9 +58,14 @@ def _rank(syntax: UID) -> int:
 
 
 def presentation_contexts() -> list[PresentationContext]:
-    """Return the contexts for storage and for Verification (C-ECHO, PS3.4 annex A)."""
+    """Return the contexts for storage, Verification (C-ECHO, PS3.4 annex A) and Storage Commitment (annex J).
+
+    Storage Commitment is taken in both roles: as SCP for those who send, as SCU of the archives that report.
+    """
     syntaxes: list[str | UID] = list(decodable_transfer_syntaxes())
-    return [build_context(_VERIFICATION), *(build_context(uid, syntaxes) for uid in SOP_CLASSES)]
+    commitment = build_context(_STORAGE_COMMITMENT)
+    commitment.scu_role = commitment.scp_role = True
+    return [build_context(_VERIFICATION), commitment, *(build_context(uid, syntaxes) for uid in SOP_CLASSES)]
 
 
 def _is_decodable(syntax: UID) -> bool:

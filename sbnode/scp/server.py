@@ -17,14 +17,15 @@ from pynetdicom.association import Association
 from sbnode import IMPLEMENTATION_CLASS_UID
 from sbnode.config import Config
 from sbnode.errors import ConfigError
-from sbnode.scp.completion import ExpectedCount
-from sbnode.scp.handlers import Handlers, Store
+from sbnode.scp.completion import ExpectedCount, Retrieve
+from sbnode.scp.handlers import Handlers
 from sbnode.scp.observer import Observer, Silent
 from sbnode.scp.presentation import presentation_contexts
 from sbnode.scp.tls import load_certificates, server_context
 from sbnode.scp.transport import AssociationServer
 from sbnode.scp.watch import CompletionWatch, OnStudyComplete
 from sbnode.series import SeriesKey
+from sbnode.spool import Spool
 
 __all__ = ["Receiver"]
 
@@ -40,26 +41,28 @@ class Receiver:
 
     Args:
         config: the sections ``node`` and ``receive`` are used.
-        store: ``Spool.store``; it runs in the threads of the associations.
+        spool: where instances and commitments are kept; it is written in the threads of the associations.
         on_study_complete: called with a Study Instance UID and the series that became complete, from one
             thread;
             again whenever late instances completed. When it raises, it is called again after a while.
         observer: counts and audits.
         expected_count: asks an archive how many instances a series has.
+        retrieve: has an archive send a series again of which instances are missing.
     """
 
     def __init__(
         self,
         config: Config,
-        store: Store,
+        spool: Spool,
         on_study_complete: OnStudyComplete,
         observer: Observer | None = None,
         expected_count: ExpectedCount | None = None,
+        retrieve: Retrieve | None = None,
     ) -> None:
         self._config = config
         observer = observer or Silent()
-        self._watch = CompletionWatch(config.receive.completion, on_study_complete, observer, expected_count)
-        self._handlers = Handlers(config, store, self._watch, observer)
+        self._watch = CompletionWatch(config.receive.completion, on_study_complete, observer, expected_count, retrieve)
+        self._handlers = Handlers(config, spool.store, spool.commitments, self._watch, observer)
         self._ae = _application_entity(config)
         self._tls: ssl.SSLContext | None = None
         self._servers: list[AssociationServer] = []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from sbnode.config import Completion
 from sbnode.log import fault, get_logger, short_hash
-from sbnode.scp.completion import CompletionTracker, ExpectedCount, SeriesCompletion, StudyCompletion
+from sbnode.scp.completion import CompletionTracker, ExpectedCount, Retrieve, SeriesCompletion, StudyCompletion
 from sbnode.scp.observer import Observer
 from sbnode.series import Instance, SeriesKey
 
@@ -34,9 +34,10 @@ class CompletionWatch:
         on_study_complete: OnStudyComplete,
         observer: Observer,
         expected_count: ExpectedCount | None = None,
+        retrieve: Retrieve | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tracker = CompletionTracker(settings, expected_count)
+        self._tracker = CompletionTracker(settings, expected_count, retrieve)
         self._on_study_complete = on_study_complete
         self._observer = observer
         self._clock = clock

@@ -11,10 +11,12 @@ from threading import Event
 from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from sbnode import IMPLEMENTATION_CLASS_UID
-from sbnode.config import Destination, Tls
+from sbnode.config import Peer, Tls
 from sbnode.errors import ConfigError, DestinationRefused, DestinationUnavailable
 
 __all__ = ["association"]
@@ -22,9 +24,16 @@ __all__ = ["association"]
 
 @contextmanager
 def association(
-    destination: Destination, contexts: Sequence[PresentationContext], calling_ae_title: str
+    destination: Peer,
+    contexts: Sequence[PresentationContext],
+    calling_ae_title: str,
+    *,
+    handlers: Sequence[EventHandlerType] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """Request an association with ``destination`` and release it afterwards.
+
+    ``handlers`` are of what it may request on it; ``roles`` are proposed beside the contexts (PS3.7 D.3.3.4).
 
     Raises:
         DestinationUnavailable: no connection, no answer in time, association rejected or aborted.
@@ -32,7 +41,7 @@ def association(
         ConfigError: the destination's certificates can't be read.
     """
     connected = Event()
-    requested = _request(destination, contexts, calling_ae_title, connected)
+    requested = _request(destination, contexts, calling_ae_title, connected, handlers, roles)
     if not requested.is_established:
         raise _failure(requested, destination, connected.is_set())
     try:
@@ -43,10 +52,12 @@ def association(
 
 
 def _request(
-    destination: Destination,
+    destination: Peer,
     contexts: Sequence[PresentationContext],
     calling_ae_title: str,
     connected: Event,
+    handlers: Sequence[EventHandlerType],
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation],
 ) -> Association:
     entity = AE(ae_title=calling_ae_title)
     entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
@@ -64,7 +75,8 @@ def _request(
             contexts=list(contexts),
             ae_title=destination.ae_title,
             tls_args=tls,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected])],
+            ext_neg=list(roles),
+            evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected]), *handlers],
         )
     except OSError as error:
         raise DestinationUnavailable(
@@ -92,9 +104,7 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _failure(
-    requested: Association, destination: Destination, connected: bool
-) -> DestinationUnavailable | DestinationRefused:
+def _failure(requested: Association, destination: Peer, connected: bool) -> DestinationUnavailable | DestinationRefused:
     where = _where(destination)
     if not connected:
         return DestinationUnavailable(f"{where} can't be reached; is it up, and are host and port right?")
@@ -108,5 +118,5 @@ def _failure(
     return DestinationUnavailable(f"{where} broke off or gave no answer to the association request")
 
 
-def _where(destination: Destination) -> str:
-    return f"destination '{destination.name}' ({destination.host}:{destination.port})"
+def _where(destination: Peer) -> str:
+    return f"{type(destination).__name__.lower()} '{destination.name}' ({destination.host}:{destination.port})"

@@ -16,12 +16,14 @@ from pydicom.errors import InvalidDicomError
 from sbnode.config import WebDestination
 from sbnode.errors import ConfigError, DestinationRefused, DestinationUnavailable, SpoolError
 from sbnode.scu.send import Meaning, judge, meaning
+from sbnode.series import SeriesKey
 
-__all__ = ["answers", "store"]
+__all__ = ["answers", "held", "store"]
 
 _JSON = "application/dicom+json"
 _CHUNK_BYTES = 1 << 20
 _REFERENCED, _FAILED = "00081199", "00081198"
+_SOP_INSTANCE_UID = "00080018"
 _INSTANCE, _REASON, _WARNING = "00081155", "00081197", "00081196"
 _STORED_WITH_WARNING = 0xB000
 """Services give warnings codes of their own, but what they list as stored is stored."""
@@ -68,6 +70,25 @@ def answers(destination: WebDestination) -> None:
     response = _request(destination, "GET", "/studies?limit=1", headers={"Accept": _JSON})
     if response.status_code not in (200, 204):
         raise DestinationUnavailable(f"{_where(destination)} answered HTTP {response.status_code} to a query")
+
+
+def held(series: SeriesKey, destination: WebDestination) -> frozenset[str]:
+    """Return the SOP Instance UIDs that ``destination`` lists of a series (QIDO-RS, PS3.18 section 10.6).
+
+    Raises:
+        DestinationUnavailable: no connection, no answer in time, or another status.
+        ConfigError: the certificate, its key or the authority can't be used.
+    """
+    path = f"/studies/{series.study_instance_uid}/series/{series.series_instance_uid}/instances"
+    response = _request(destination, "GET", path, headers={"Accept": _JSON})
+    if response.status_code in (204, 404):
+        return frozenset()
+    if response.status_code != 200:
+        raise DestinationUnavailable(f"{_where(destination)} answered HTTP {response.status_code} to a query")
+    try:
+        return frozenset(str(_first(item, _SOP_INSTANCE_UID)) for item in response.json())
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DestinationUnavailable(f"{_where(destination)} gave an answer that isn't DICOM JSON") from error
 
 
 def _sop_instance_uid(path: Path) -> str:

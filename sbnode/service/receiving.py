@@ -12,6 +12,8 @@ from sbnode.jobs.lease import live_workers
 from sbnode.scp.completion import SeriesCompletion
 from sbnode.scp.observer import AssociationOutcome
 from sbnode.scp.server import Receiver
+from sbnode.scu.archive import Archives
+from sbnode.service.commitments import Reporter
 from sbnode.service.process import open_spool, stop_signal
 from sbnode.service.supervisor import Supervisor
 from sbnode.spool import Spool
@@ -31,11 +33,21 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     spool = open_spool(config)
     queue = JobClient(config, spool)
     supervisor = Supervisor(config_file, stop) if with_worker else None
-    receiver = Receiver(config, spool.store, _queue_study(spool, queue), ReceiverCounter())
+    archives = Archives(config.archives, config.node.ae_title)
+    receiver = Receiver(
+        config,
+        spool,
+        _queue_study(spool, queue),
+        ReceiverCounter(),
+        archives.expected_count if config.archives else None,
+        archives.retrieve if any(archive.retrieve for archive in config.archives) else None,
+    )
+    reporter = Reporter(config, spool)
     status = _status_server(config, spool, queue, supervisor)
     logger = log.get_logger()
     try:
         receiver.start(spool.stored())
+        reporter.start()
         status.start()
         if supervisor is not None:
             supervisor.start()
@@ -44,6 +56,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         logger.info("stopping")
     finally:
         receiver.stop()
+        reporter.stop()
         if supervisor is not None:
             supervisor.stop()
         status.stop()

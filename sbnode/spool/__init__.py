@@ -3,6 +3,7 @@
     <spool>/
     ├── incoming/<StudyInstanceUID>/<SeriesInstanceUID>/<SOPInstanceUID>.dcm
     ├── results/<job key>/
+    ├── commitments/            what archives were asked to prove and answered, and what is owed to senders
     └── tmp/<session>/          what is being written; swept when its process has gone
 
 Nothing is ever seen half-written: a file or folder is written under ``tmp``, flushed to the device, and only
@@ -11,6 +12,7 @@ then given its name; the folder that holds the name is flushed too.
 
 from __future__ import annotations
 
+from sbnode.spool.commitments import Commitments, Reference, Report, Request
 from sbnode.spool.spool import Spool, Stored
 
-__all__ = ["Spool", "Stored"]
+__all__ = ["Commitments", "Reference", "Report", "Request", "Spool", "Stored"]

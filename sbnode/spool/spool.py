@@ -9,7 +9,7 @@ import shutil
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydicom.uid import UID
 
 from sbnode.errors import ConflictingInstance, NotUnderstood, SpoolError, StorageFull, WrongSopClass
 from sbnode.series import PARSER_FAULTS, Instance, Series, SeriesKey, instance_of, is_uid
+from sbnode.spool.commitments import Commitments
 from sbnode.spool.header import read_header
 from sbnode.spool.record import Record
 from sbnode.spool.session import open_session
@@ -54,6 +55,7 @@ class Spool:
 
     def __init__(self, path: Path, min_free_bytes: int, max_instance_bytes: int = 1_000_000_000) -> None:
         self.path = path
+        self.commitments = Commitments(path)
         self._min_free_bytes = min_free_bytes
         self._max_instance_bytes = max_instance_bytes
         self._incoming = path / "incoming"
@@ -125,6 +127,11 @@ class Spool:
             for series in self._folders(study)
         }
         return {key: count for key, count in counts.items() if count}
+
+    def holds(self, sop_instance_uids: Iterable[str]) -> frozenset[str]:
+        """Return those of the instances that are stored, in whatever study."""
+        names = {path.name for series in self.stored() for path in self._series_folder(series).glob("*" + _SUFFIX)}
+        return frozenset(uid for uid in sop_instance_uids if uid + _SUFFIX in names)
 
     def verify(self, series: Series) -> None:
         """Raise SpoolError unless every instance of ``series`` still has the bytes that were received."""
@@ -226,6 +233,9 @@ class Spool:
             _flush(series.parent)
             _flush(self._incoming)
             self._durable_folders.add(series)
+
+    def _series_folder(self, key: SeriesKey) -> Path:
+        return self._incoming / key.study_instance_uid / key.series_instance_uid
 
     def _study_folder(self, study_instance_uid: str) -> Path:
         if not is_uid(study_instance_uid):

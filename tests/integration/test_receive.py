@@ -155,7 +155,7 @@ config = Config.model_validate({
     "node": {"host": "127.0.0.1", "port": int(sys.argv[2])},
     "receive": {"calling_ae_titles": ["STORESCU"], "completion": {"idle_s": 1, "study_settle_s": 0.1}},
 })
-receiver = Receiver(config, spool.store, lambda study, series: print("complete", study, flush=True))
+receiver = Receiver(config, spool, lambda study, series: print("complete", study, flush=True))
 receiver.start(spool.stored())
 threading.Event().wait()
 """

@@ -88,7 +88,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         def complete(study: str, series: tuple[SeriesCompletion, ...]) -> None:
             studies.put((study, series))
 
-        running = Running(Receiver(config, spool.store, complete, observed), spool, observed, studies)
+        running = Running(Receiver(config, spool, complete, observed), spool, observed, studies)
         running.receiver.start(stored)
         started.append(running)
         return running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def as_it_is(study: Path, folder: Path) -> Path:
     """A copy without the directory file, which no archive takes."""
     folder.mkdir()
     for number, one in enumerate(instances(study)):
-        one.save_as(folder / f"{number}.dcm")
+        shutil.copyfile(str(one.filename), folder / f"{number}.dcm")
     return folder
 
 
@@ -133,7 +134,11 @@ def test_the_overlay_lies_on_the_segmented_bone(case: str, clinic: Clinic, share
             changed = (np.abs(marked.rgb.astype(int) - plain.rgb) > SEEN).any(axis=-1)
             expected = bone_at(segmentation, position, marked)
             assert expected.sum() > 500, "the slice shows too little bone to tell"
-            assert dice(changed, expected) > 0.9
+            overlap = dice(changed, expected)
+            assert overlap > 0.85  # a screen pixel is smaller than a voxel, and OHIF draws thick outlines
+            for shift in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+                shifted = dice(changed, bone_at(segmentation, position, marked, shift))
+                assert shifted < overlap - 0.03, f"the overlay lies nearer to the bone moved by {shift} voxels"
     finally:
         page.screenshot(path=ARTEFACTS / f"{case}, the page.png")
         page.close()
@@ -148,8 +153,13 @@ def frame_positions(segmentation: Dataset) -> list[list[float]]:
     ]
 
 
-def bone_at(segmentation: Dataset, position: list[float], shot: Shot) -> NDArray[np.bool_]:
-    """Where the pixels of the screen lie in bone of any segment, by the attributes of PS3.3 C.7.6.2 and no library."""
+def bone_at(
+    segmentation: Dataset, position: list[float], shot: Shot, shift: tuple[int, int] = (0, 0)
+) -> NDArray[np.bool_]:
+    """Where the pixels of the screen lie in bone of any segment, by the attributes of PS3.3 C.7.6.2 and no library.
+
+    ``shift`` moves the bone by so many rows and columns.
+    """
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     orientation = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
     row_mm, column_mm = (float(v) for v in shared.PixelMeasuresSequence[0].PixelSpacing)
@@ -161,8 +171,8 @@ def bone_at(segmentation: Dataset, position: list[float], shot: Shot) -> NDArray
             mask |= frame
     offset = shot.positions_mm() - np.array(position)
     assert np.abs(offset @ np.cross(*orientation)).max() < 0.2, "the viewer shows another plane"
-    column = np.rint(offset @ orientation[0] / column_mm).astype(int)
-    row = np.rint(offset @ orientation[1] / row_mm).astype(int)
+    column = np.rint(offset @ orientation[0] / column_mm).astype(int) - shift[1]
+    row = np.rint(offset @ orientation[1] / row_mm).astype(int) - shift[0]
     within = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
     return within & mask[row.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1)]
 

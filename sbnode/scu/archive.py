@@ -1,0 +1,121 @@
+"""Asking archives what they hold (C-FIND) and having them send it (C-MOVE), in the Study Root model (PS3.4 annex C)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from pydicom.dataset import Dataset
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
+from sbnode.config import Archive, Peer
+from sbnode.errors import DeliveryError, DestinationUnavailable
+from sbnode.log import get_logger, short_hash
+from sbnode.scu.association import association
+from sbnode.series import SeriesKey
+
+__all__ = ["Archives", "held"]
+
+_PENDING = (0xFF00, 0xFF01)
+_DONE_WITH_FAILURES = 0xB000
+_REMEMBERED_S = 10.0
+"""An archive that sends every instance on an association of its own isn't asked after each of them."""
+
+
+def held(series: SeriesKey, peer: Peer, calling_ae_title: str) -> frozenset[str]:
+    """Return the SOP Instance UIDs that ``peer`` has of a series.
+
+    Raises:
+        DestinationUnavailable: no connection, no answer in time, or a failure.
+        DestinationRefused: it answers no queries.
+    """
+    query = _query("IMAGE", series)
+    query.SOPInstanceUID = ""
+    return frozenset(str(match.SOPInstanceUID) for match in _find(query, peer, calling_ae_title))
+
+
+class Archives:
+    """The archives that studies come from.
+
+    Args:
+        archives: asked one after the other, until one knows the series.
+        ae_title: the node's own, where instances are sent to.
+    """
+
+    def __init__(self, archives: Sequence[Archive], ae_title: str) -> None:
+        self._archives = archives
+        self._ae_title = ae_title
+        self._counts: dict[SeriesKey, tuple[float, int | None]] = {}
+
+    def expected_count(self, series: SeriesKey) -> int | None:
+        """Return how many instances the series has, or None when no archive says so."""
+        now_s = time.monotonic()
+        self._counts = {key: entry for key, entry in self._counts.items() if now_s - entry[0] < _REMEMBERED_S}
+        if series not in self._counts:
+            counts = (self._count(series, archive) for archive in self._archives)
+            self._counts[series] = (now_s, next((count for count in counts if count), None))
+        return self._counts[series][1]
+
+    def retrieve(self, series: SeriesKey) -> bool:
+        """Have an archive send the series to this node again; return whether one did."""
+        return any(self._move(series, archive) for archive in self._archives if archive.retrieve)
+
+    def _count(self, series: SeriesKey, archive: Archive) -> int | None:
+        """Return the count of one archive; None where it has none or can't be asked, which is logged."""
+        query = _query("SERIES", series)
+        query.NumberOfSeriesRelatedInstances = None
+        try:
+            matches = list(_find(query, archive, self._calling(archive)))
+            if not matches:
+                return None
+            # Optional for the archive (PS3.4 table C.6-3); where it is missing, the instances are counted.
+            count = matches[0].get("NumberOfSeriesRelatedInstances")
+            return int(count) if count else len(held(series, archive, self._calling(archive)))
+        except DeliveryError as error:
+            get_logger().warning("archive_not_asked", archive=archive.name, reason=str(error))
+            return None
+
+    def _move(self, series: SeriesKey, archive: Archive) -> bool:
+        facts = {"archive": archive.name, "series": short_hash(series.series_instance_uid)}
+        context = build_context(StudyRootQueryRetrieveInformationModelMove)
+        try:
+            with association(archive, [context], self._calling(archive)) as established:
+                answers = list(established.send_c_move(_query("SERIES", series), self._ae_title, _MOVE))
+        except DeliveryError as error:
+            get_logger().warning("retrieval_failed", **facts, reason=str(error))
+            return False
+        status = answers[-1][0].get("Status") if answers else None
+        done = status in (0x0000, _DONE_WITH_FAILURES)
+        get_logger().info("retrieved" if done else "retrieval_failed", **facts, status=_words(status))
+        return done
+
+    def _calling(self, archive: Archive) -> str:
+        return archive.calling_ae_title or self._ae_title
+
+
+_FIND, _MOVE = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelMove
+
+
+def _query(level: str, series: SeriesKey) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    query.StudyInstanceUID, query.SeriesInstanceUID = series.study_instance_uid, series.series_instance_uid
+    return query
+
+
+def _find(query: Dataset, peer: Peer, calling_ae_title: str) -> Iterator[Dataset]:
+    with association(peer, [build_context(_FIND)], calling_ae_title) as established:
+        for answer, match in established.send_c_find(query, _FIND):
+            status = answer.get("Status")
+            if status in _PENDING and match is not None:
+                yield match
+            elif status != 0x0000:
+                raise DestinationUnavailable(f"'{peer.name}' answered {_words(status)} to C-FIND")
+
+
+def _words(status: int | None) -> str:
+    return "nothing" if status is None else f"0x{status:04X}"

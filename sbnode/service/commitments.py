@@ -1,0 +1,74 @@
+"""Storage Commitment for those who send: a thread of the receiving process reports what the spool holds."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from sbnode import log
+from sbnode.config import Archive, Config
+from sbnode.errors import DeliveryError
+from sbnode.scu import commitment
+from sbnode.spool import Request, Spool
+
+__all__ = ["Reporter"]
+
+_TICK_S = 1.0
+_NEXT_TRY_S = 30.0
+_GIVEN_UP_AFTER_S = 24 * 3600.0
+
+
+class Reporter:
+    """Answers the requests in ``spool.commitments``, again and again until each is taken or a day old."""
+
+    def __init__(self, config: Config, spool: Spool, tick_s: float = _TICK_S, next_try_s: float = _NEXT_TRY_S) -> None:
+        self._archives = {archive.ae_title: archive for archive in config.archives}
+        self._ae_title = config.node.ae_title
+        self._spool = spool
+        self._tick_s, self._next_try_s = tick_s, next_try_s
+        self._not_before_s: dict[str, float] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="commitment-reporter", daemon=True)
+
+    def start(self) -> None:
+        """Begin with what an earlier process left."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what is owed stays in the spool."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._tick_s):
+            try:
+                for request, age_s in self._spool.commitments.owed():
+                    if time.monotonic() >= self._not_before_s.get(request.transaction_uid, 0.0):
+                        self._answer(request, age_s)
+            except Exception as error:
+                # The thread's boundary: without it no sender would ever be answered again.
+                log.get_logger().error("commitment_reporter_failed", **log.fault(error))
+
+    def _answer(self, request: Request, age_s: float) -> None:
+        archive = self._archives.get(request.ae_title)
+        if archive is None or age_s > _GIVEN_UP_AFTER_S:
+            self._settled(request, "given_up")
+            return
+        held = self._spool.holds(uid for _, uid in request.references)
+        try:
+            commitment.prove(request, held, archive, _calling(archive, self._ae_title))
+        except DeliveryError as error:
+            self._not_before_s[request.transaction_uid] = time.monotonic() + self._next_try_s
+            log.get_logger().warning("commitment_not_reported", archive=archive.name, reason=str(error))
+        else:
+            self._settled(request, "missing" if len(held) < len(request.references) else "reported")
+
+    def _settled(self, request: Request, outcome: str) -> None:
+        self._not_before_s.pop(request.transaction_uid, None)
+        self._spool.commitments.settle(request.transaction_uid)
+        log.get_logger().info("commitment", outcome=outcome, instances=len(request.references))
+
+
+def _calling(archive: Archive, ae_title: str) -> str:
+    return archive.calling_ae_title or ae_title

@@ -1,0 +1,157 @@
+"""Storage commitments in the spool: what others were asked to prove, what they answered, and what is owed to others.
+
+The receiving process and the workers share them as small files, because a report may come hours later, on another
+association and to another process than the one that asked (PS3.4 annex J).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from sbnode.errors import NotUnderstood, SpoolError
+from sbnode.series import is_uid
+
+__all__ = ["Commitments", "Reference", "Report", "Request"]
+
+Reference = tuple[str, str]
+"""SOP Class UID and SOP Instance UID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an archive says of the instances it was asked about: SOP Instance UIDs it holds, and those it doesn't."""
+
+    transaction_uid: str
+    committed: tuple[str, ...]
+    failed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, content: Dataset) -> Report:
+        """Read the Event Information of an N-EVENT-REPORT (PS3.4 table J.3-2).
+
+        Raises:
+            NotUnderstood: there is no Transaction UID.
+        """
+        committed, failed = (_references(content, name) for name in ("ReferencedSOPSequence", "FailedSOPSequence"))
+        return cls(_transaction_uid(content), tuple(uid for _, uid in committed), tuple(uid for _, uid in failed))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a sender asked this node to prove."""
+
+    transaction_uid: str
+    ae_title: str
+    references: tuple[Reference, ...]
+
+    @classmethod
+    def of(cls, content: Dataset, ae_title: str) -> Request:
+        """Read the Action Information of an N-ACTION (PS3.4 table J.3-1).
+
+        Raises:
+            NotUnderstood: there is no Transaction UID.
+        """
+        return cls(_transaction_uid(content), ae_title, _references(content, "ReferencedSOPSequence"))
+
+
+def _transaction_uid(content: Dataset) -> str:
+    uid = str(content.get("TransactionUID") or "")
+    if not is_uid(uid):
+        raise NotUnderstood("a storage commitment without a Transaction UID")
+    return uid
+
+
+def _references(content: Dataset, keyword: str) -> tuple[Reference, ...]:
+    items = content.get(keyword) or []
+    return tuple((str(item.get("ReferencedSOPClassUID")), str(item.get("ReferencedSOPInstanceUID"))) for item in items)
+
+
+class Commitments:
+    """The folders ``commitments/asked``, ``commitments/reported`` and ``commitments/owed`` of a spool."""
+
+    def __init__(self, spool_path: Path) -> None:
+        self._asked, self._reported, self._owed = (
+            spool_path / "commitments" / name for name in ("asked", "reported", "owed")
+        )
+
+    def asked(self, transaction_uid: str) -> bool:
+        """Whether ``ask`` was called for this transaction."""
+        return _file(self._asked, transaction_uid).exists()
+
+    def ask(self, transaction_uid: str) -> None:
+        """Note that an archive is being asked; only such a transaction may be reported."""
+        _write(_file(self._asked, transaction_uid), {})
+
+    def report(self, report: Report) -> None:
+        """Keep an archive's answer, durably."""
+        _write(_file(self._reported, report.transaction_uid), asdict(report))
+
+    def reported(self, transaction_uid: str) -> Report | None:
+        """Return an archive's answer, if it came."""
+        content = _read(_file(self._reported, transaction_uid))
+        return (
+            None if content is None else Report(transaction_uid, tuple(content["committed"]), tuple(content["failed"]))
+        )
+
+    def forget(self, transaction_uid: str) -> None:
+        """Remove a transaction and its answer."""
+        for folder in (self._asked, self._reported):
+            _file(folder, transaction_uid).unlink(missing_ok=True)
+
+    def owe(self, request: Request) -> None:
+        """Keep a sender's request until it is answered, durably."""
+        _write(_file(self._owed, request.transaction_uid), asdict(request))
+
+    def owed(self) -> tuple[tuple[Request, float], ...]:
+        """Return the requests that aren't answered, and for how many seconds each has waited."""
+        found = []
+        for path in sorted(self._owed.glob("*.json")):
+            content = _read(path)
+            if content is not None:
+                references = tuple((str(c), str(i)) for c, i in content["references"])
+                request = Request(content["transaction_uid"], content["ae_title"], references)
+                found.append((request, time.time() - path.stat().st_mtime))
+        return tuple(found)
+
+    def settle(self, transaction_uid: str) -> None:
+        """Remove a sender's request that was answered or given up."""
+        _file(self._owed, transaction_uid).unlink(missing_ok=True)
+
+
+def _file(folder: Path, transaction_uid: str) -> Path:
+    if not is_uid(transaction_uid):
+        raise SpoolError("a Transaction UID is no UID")
+    return folder / f"{transaction_uid}.json"
+
+
+def _write(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{uuid.uuid4().hex}")
+    with unfinished.open("w", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SpoolError(f"commitment {path.name} can't be read: {type(error).__name__}") from error
+    return content

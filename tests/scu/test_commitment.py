@@ -1,0 +1,113 @@
+"""Storage Commitment with pynetdicom as the archive, and as a sender that asks the node."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    Verification,
+)
+
+from sbnode.config import Destination
+from sbnode.errors import DestinationRefused, DestinationUnavailable
+from sbnode.scu import commitment
+from sbnode.spool import Report, Request
+from tests.integration.peers import HOST, free_port
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+UID = "1.2.826.0.1.3680043.10.2"
+REFERENCES = ((CT, "1.2.3"), (CT, "1.2.4"))
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Destination]]:
+    """Starts an archive with the handlers of a test; ``commits=False``: it knows no storage commitment."""
+    servers: list[Any] = []
+
+    def start(handlers: list[Any], *, commits: bool = True, roles: bool = True) -> Destination:
+        entity = AE(ae_title="ARCHIVE")
+        entity.add_supported_context(Verification)
+        if commits:
+            entity.add_supported_context(StorageCommitmentPushModel, scu_role=roles or None, scp_role=roles or None)
+        port = free_port()
+        servers.append(entity.start_server((HOST, port), block=False, evt_handlers=handlers))
+        return Destination(name="archive", ae_title="ARCHIVE", host=HOST, port=port, timeout_s=5)
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+def report_of(content: Dataset, missing: int = 0) -> Dataset:
+    answer = Dataset()
+    answer.TransactionUID = content.TransactionUID
+    items = list(content.ReferencedSOPSequence)
+    answer.ReferencedSOPSequence = items[missing:]
+    if missing:
+        answer.FailedSOPSequence = items[:missing]
+        for item in answer.FailedSOPSequence:
+            item.FailureReason = 0x0112
+    return answer
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_report_on_the_same_association_is_the_answer(serve: Callable[..., Destination], missing: int) -> None:
+    def on_action(event: evt.Event) -> tuple[int, None]:
+        content = report_of(event.action_information, missing)
+        assert event.action_type == 1
+        assert event.request.RequestedSOPInstanceUID == commitment.PUSH_MODEL_INSTANCE
+
+        def report() -> None:
+            event.assoc.send_n_event_report(
+                content, 2 if missing else 1, StorageCommitmentPushModel, commitment.PUSH_MODEL_INSTANCE
+            )
+
+        threading.Timer(0.2, report).start()
+        return 0x0000, None
+
+    archive = serve([(evt.EVT_N_ACTION, on_action)], roles=False)
+    answer = commitment.request(REFERENCES, UID, archive, "SBNODE")
+    assert answer == Report(UID, ("1.2.3", "1.2.4")[missing:], ("1.2.3", "1.2.4")[:missing])
+
+
+def test_a_report_that_comes_later_is_not_waited_for(serve: Callable[..., Destination]) -> None:
+    assert commitment.request(REFERENCES, UID, serve([(evt.EVT_N_ACTION, lambda _: (0x0000, None))]), "SBNODE") is None
+
+
+def test_an_archive_that_knows_no_commitment_or_cannot_now(serve: Callable[..., Destination]) -> None:
+    with pytest.raises(DestinationRefused, match="Storage Commitment"):
+        commitment.request(REFERENCES, UID, serve([], commits=False), "SBNODE")
+    with pytest.raises(DestinationUnavailable, match="0x0213"):
+        commitment.request(REFERENCES, UID, serve([(evt.EVT_N_ACTION, lambda _: (0x0213, None))]), "SBNODE")
+
+
+@pytest.mark.parametrize(("held", "event_type"), [({"1.2.3", "1.2.4"}, 1), ({"1.2.4"}, 2)])
+def test_what_is_held_is_reported_to_who_asked(
+    serve: Callable[..., Destination], held: set[str], event_type: int
+) -> None:
+    reports: list[tuple[int, Report]] = []
+
+    def on_report(event: evt.Event) -> tuple[int, None]:
+        reports.append((event.event_type, Report.of(event.event_information)))
+        return 0x0000, None
+
+    sender = serve([(evt.EVT_N_EVENT_REPORT, on_report)])
+    commitment.prove(Request(UID, "ARCHIVE", REFERENCES), frozenset(held), sender, "SBNODE")
+    missing = tuple(uid for _, uid in REFERENCES if uid not in held)
+    assert reports == [(event_type, Report(UID, tuple(sorted(held)), missing))]
+
+
+def test_who_takes_no_reports_or_fails_is_said_so(serve: Callable[..., Destination]) -> None:
+    request = Request(UID, "ARCHIVE", REFERENCES)
+    with pytest.raises(DestinationRefused):
+        commitment.prove(request, frozenset(), serve([], commits=False), "SBNODE")
+    with pytest.raises(DestinationUnavailable, match="0x0110"):
+        commitment.prove(request, frozenset(), serve([(evt.EVT_N_EVENT_REPORT, lambda _: (0x0110, None))]), "SBNODE")
