@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dbos import DBOS
@@ -20,11 +21,11 @@ PeerFactory = Callable[..., Peer]
 class Node:
     """A spool, the queue over it, and a worker in this process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, **replaced: Any) -> None:
         self.config = config
         self.spool = Spool(config.spool.path, 0)
         self.queue = JobClient(config, self.spool)
-        self.steps = Steps(config, self.spool, MODELS, fake_run)
+        self.steps = Steps(config, self.spool, MODELS, fake_run, **replaced)
         self.worker = Worker(config, self.steps)
 
     def states(self) -> dict[str, str]:
@@ -49,16 +50,16 @@ class Node:
 
 
 def _name(item: Item) -> str:
-    return item.id.partition(".")[2] if item.kind == "deliver" else item.kind
+    return item.id.partition(".")[2] if item.kind in ("deliver", "prove") else item.kind
 
 
 @pytest.fixture
-def node() -> Iterator[Callable[[Config], Node]]:
+def node() -> Iterator[Callable[..., Node]]:
     """Makes nodes; one at a time, since DBOS knows one per process."""
     made: list[Node] = []
 
-    def make(config: Config) -> Node:
-        made.append(Node(config))
+    def make(config: Config, **replaced: Any) -> Node:
+        made.append(Node(config, **replaced))
         made[-1].worker.start()
         return made[-1]
 

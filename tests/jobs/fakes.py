@@ -52,14 +52,21 @@ def free_port() -> int:
         return port
 
 
-def config(folder: Path, *ports: int, **queue: Any) -> Config:
+def config(folder: Path, *ports: int, confirm: str = "accepted", **queue: Any) -> Config:
     """One destination per port, named d0, d1, ...; retries within milliseconds."""
     law = {"first_retry_s": 0.05, "longest_retry_s": 0.2, "attempts": 3, **queue}
     return Config(
         spool={"path": folder, "min_free_bytes": 0},
+        receive={"calling_ae_titles": [f"D{n}" for n in range(len(ports))]},
         destinations=tuple(
             Destination(
-                name=f"d{n}", ae_title=f"D{n}", host="127.0.0.1", port=port, objects=tuple(OBJECTS), timeout_s=5
+                name=f"d{n}",
+                ae_title=f"D{n}",
+                host="127.0.0.1",
+                port=port,
+                objects=tuple(OBJECTS),
+                timeout_s=5,
+                confirm=confirm,
             )
             for n, port in enumerate(ports)
         ),
@@ -88,6 +95,7 @@ def result_object(path: Path, kind: str, entropy: str) -> Path:
     dataset = FileDataset(str(path), Dataset(), file_meta=meta, preamble=bytes(128))
     dataset.SOPClassUID = meta.MediaStorageSOPClassUID
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", "1.2.3.9"
     dataset.PatientName = "CANARY^PATIENT"
     dataset.save_as(path, enforce_file_format=True)
     return path

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sbnode.config import Config
 from tests.integration.peers import wait_until
 from tests.jobs.conftest import Node, PeerFactory
 from tests.jobs.fakes import config, fill, free_port, store_series
@@ -19,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-NodeFactory = Callable[[Config], Node]
+NodeFactory = Callable[..., Node]
 
 
 def test_a_study_becomes_two_objects_at_each_destination_and_a_resend_becomes_nothing(
@@ -184,3 +183,58 @@ def test_the_database_of_the_queue_holds_no_patient_data_and_no_uid(
     assert "deliver" in dump
     assert "CANARY" not in dump
     assert "1.2.826.0.1.3680043" not in dump
+
+
+class Proofs:
+    """Answers of a destination that is asked what it holds, object by object, the last one for ever."""
+
+    def __init__(self, *answers: str) -> None:
+        self.asked: list[tuple[str, bool]] = []
+        self._answers = answers
+
+    def __call__(self, *_: object, transaction: str, last: bool) -> str:
+        kind = transaction.split(".")[2]
+        number = sum(name.split(".")[2] == kind for name, _ in self.asked)
+        self.asked.append((transaction, last))
+        return self._answers[min(number, len(self._answers) - 1)]
+
+
+def test_a_delivery_is_proven_by_what_the_destination_says_later(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    proofs = Proofs("waiting", "waiting", "proven")
+    running = node(config(spool_path, port, confirm="commitment", attempts=5), find_proof=proofs)
+    running.queue.submit(fill(running.spool))
+    states = running.settle(2 + 2 + 2 * 3)
+    assert set(states.values()) == {"done"}
+    assert "d0.seg.proof-1-3" in states
+    assert len(receiving.received) == 2
+    assert not any(last for _, last in proofs.asked)
+
+
+def test_what_a_destination_lost_is_sent_again_and_then_given_up(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    running = node(config(spool_path, port, confirm="query"), find_proof=Proofs("missing"))
+    running.queue.submit(fill(running.spool))
+    states = running.settle(2 + 2 * 3 + 2 * 3)
+    assert len(receiving.received) == 2 * 3
+    dead = {name for name, state in states.items() if state == "dead letter"}
+    assert dead == {"d0.seg.proof-3-1", "d0.stl.proof-3-1"}
+    assert "accepted it 3 times and doesn't hold it" in running.item("d0.seg.proof-3-1").reason
+
+
+def test_an_archive_that_never_reports_is_asked_differently_at_last(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    peer(port)
+    proofs = Proofs("waiting")
+    running = node(config(spool_path, port, confirm="commitment", attempts=3), find_proof=proofs)
+    running.queue.submit(fill(running.spool))
+    assert set(running.settle(2 + 2 + 2 * 3).values()) == {"done"}
+    assert sum(last for _, last in proofs.asked) == 2
