@@ -45,10 +45,10 @@ def test_every_key_stands_in_the_file_and_its_examples_are_valid(tmp_path: Path)
     text = FILE.read_text(encoding="utf-8")
     # With its examples in place of the defaults they explain, the file shows every key.
     text = text.replace("  tls: null\n  # tls:", "  # tls:")
-    text = re.sub(r"^(web_)?destinations: \[\]\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(archives|(web_)?destinations): \[\]\n", "", text, flags=re.MULTILINE)
     shown = "\n".join(_uncomment(line) for line in text.splitlines())
     content = yaml.safe_load(shown.replace("tls_port: null", "tls_port: 2762"))
-    nested = {"destinations.tls.certificate", "destinations.tls.key", "destinations.tls.ca"}
+    nested = {f"{peers}.tls.{key}" for peers in ("archives", "destinations") for key in ("certificate", "key", "ca")}
     assert set(keys(Config)) - set(written(content)) == nested  # as in node.tls
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     assert load_config(tmp_path / "config.yaml").destinations[0].name == "pacs"
@@ -56,7 +56,7 @@ def test_every_key_stands_in_the_file_and_its_examples_are_valid(tmp_path: Path)
 
 def _uncomment(line: str) -> str:
     """Turn the commented lines of the examples into content."""
-    if line.startswith(("# destinations:", "# web_destinations:", "#   - ", "#     ")):
+    if line.startswith(("# archives:", "# destinations:", "# web_destinations:", "#   - ", "#     ")):
         return line[2:]
     if line.startswith("  # ") and ("tls:" in line or line.startswith("  #   ")):
         return "  " + line[4:]

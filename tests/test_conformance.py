@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
 from sbnode import IMPLEMENTATION_CLASS_UID
 from sbnode.results.capture import CAPTURE_SERIES_STEP
 from sbnode.results.encapsulated import STL_SERIES_STEP
@@ -15,6 +21,7 @@ from sbnode.scu.probe import OBJECT_CLASSES
 from tests.conftest import REPOSITORY
 
 VERIFICATION = "1.2.840.10008.1.1"
+COMMITMENT = str(StorageCommitmentPushModel)
 TEXT = (REPOSITORY / "docs" / "dicom-conformance.md").read_text(encoding="utf-8")
 
 
@@ -31,15 +38,27 @@ def uids(text: str, pattern: str) -> list[str]:
 
 
 def test_the_accepted_classes_are_those_of_the_code() -> None:
-    assert set(uids(section("### 4.2"), r".*\.(5\.1\.4|1\.1$)")) == {VERIFICATION, *map(str, SOP_CLASSES)}
+    assert set(uids(section("### 4.2"), r".*\.(5\.1\.4|1\.1$|1\.20\.1$)")) == {
+        VERIFICATION,
+        COMMITMENT,
+        *map(str, SOP_CLASSES),
+    }
 
 
 def test_the_accepted_transfer_syntaxes_are_those_of_the_code_in_its_order() -> None:
-    assert uids(section("### 4.2"), r"1\.2\.840\.10008\.1\.2") == [str(uid) for uid in decodable_transfer_syntaxes()]
+    assert uids(section("### 4.2"), r"1\.2\.840\.10008\.1\.2(\.|$)") == [
+        str(uid) for uid in decodable_transfer_syntaxes()
+    ]
 
 
 def test_the_sent_classes_are_those_of_the_code() -> None:
-    assert set(uids(section("### 4.3"), ".*")) == {VERIFICATION, *map(str, OBJECT_CLASSES.values())}
+    assert set(uids(section("### 4.3"), ".*")) == {
+        VERIFICATION,
+        COMMITMENT,
+        str(StudyRootQueryRetrieveInformationModelFind),
+        str(StudyRootQueryRetrieveInformationModelMove),
+        *map(str, OBJECT_CLASSES.values()),
+    }
 
 
 def test_the_implementation_class_uid_is_that_of_the_code() -> None:

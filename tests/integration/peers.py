@@ -152,7 +152,8 @@ class Orthanc:
             "AuthenticationEnabled": False,
             "StableAge": 1,
             "DicomModalities": {
-                name: {"AET": title, "Host": HOST, "Port": port} for name, (title, port) in modalities.items()
+                name: {"AET": title, "Host": HOST, "Port": port, "AllowStorageCommitment": True}
+                for name, (title, port) in modalities.items()
             },
             "Plugins": [str(_DICOMWEB)],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
@@ -264,6 +265,7 @@ class Node:
     folder: Path
     settings: dict[str, Any]
     process: Process | None = field(default=None)
+    command: Sequence[str] = field(default_factory=sbnode_command)
 
     @classmethod
     def configure(cls, folder: Path, **sections: Any) -> Node:
@@ -309,7 +311,7 @@ class Node:
 
     def start(self, timeout_s: float = 120) -> None:
         """Start ``sbnode serve`` and wait until it says that it is ready."""
-        command = [*sbnode_command(), "serve", "--config", str(self.config)]
+        command = [*self.command, "serve", "--config", str(self.config)]
         self.process = Process.start("sbnode", command, self.folder / "sbnode.log")
         self.process.ready(lambda: http_status(f"{self.status_url}/readyz") == 200, timeout_s)
 

@@ -70,5 +70,8 @@ def test_the_gpl_plugin_is_not_installed() -> None:
     assert "pylibjpeg-libjpeg" not in {distribution.name for distribution in distributions()}
 
 
-def test_verification_and_three_storage_classes() -> None:
-    assert len(presentation_contexts()) == 4
+def test_verification_commitment_in_both_roles_and_three_storage_classes() -> None:
+    contexts = {str(context.abstract_syntax): context for context in presentation_contexts()}
+    assert len(contexts) == 5
+    commitment = contexts["1.2.840.10008.1.20.1"]
+    assert (commitment.scu_role, commitment.scp_role) == (True, True)
