@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
         node: dict[str, Any] | None = None,
         stored: dict[SeriesKey, int] | None = None,
         min_free_bytes: int = 0,
+        archives: Sequence[dict[str, Any]] = (),
         **receive: Any,
     ) -> Running:
         config = Config.model_validate(
-            {"node": {"host": HOST, "port": free_port()} | (node or {}), "receive": SETTINGS | receive}
+            {
+                "node": {"host": HOST, "port": free_port()} | (node or {}),
+                "receive": SETTINGS | receive,
+                "archives": archives,
+            }
         )
         spool = Spool(tmp_path / "spool", min_free_bytes, config.receive.max_instance_bytes)
         studies: queue.Queue[tuple[str, tuple[SeriesCompletion, ...]]] = queue.Queue()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sbnode.config import Completion
-from sbnode.scp.completion import CompletionTracker, ExpectedCount, SeriesCompletion, StudyCompletion
+from sbnode.scp.completion import CompletionTracker, ExpectedCount, Retrieve, SeriesCompletion, StudyCompletion
 from sbnode.series import Instance, SeriesKey
 
 STUDY = "1.2.3"
@@ -31,8 +31,13 @@ def a_slice(z_mm: float, key: SeriesKey = BONE) -> Instance:
 class Sender:
     """Drives a tracker with a clock of its own."""
 
-    def __init__(self, settings: Completion = SETTINGS, expected: ExpectedCount | None = None) -> None:
-        self.tracker = CompletionTracker(settings, expected)
+    def __init__(
+        self,
+        settings: Completion = SETTINGS,
+        expected: ExpectedCount | None = None,
+        retrieve: Retrieve | None = None,
+    ) -> None:
+        self.tracker = CompletionTracker(settings, expected, retrieve)
         self.now_s = 1000.0
 
     def send(self, association: int, *positions_mm: float, key: SeriesKey = BONE) -> None:
@@ -196,3 +201,24 @@ def test_without_settling_time_it_completes_at_once() -> None:
     assert sender.after(0) == ()
     sender.tracker.ended(1, released=True)
     assert len(sender.after(0)) == 1
+
+
+def test_what_the_archive_has_more_is_asked_for_once_and_waited_for() -> None:
+    asked: list[SeriesKey] = []
+    sender = Sender(expected=lambda _: 4, retrieve=lambda key: asked.append(key) is None)
+    sender.send(1, 0, 1, 2)
+    sender.tracker.ended(1, released=True)
+    assert sender.after(61) == ()
+    assert asked == [BONE]
+    assert sender.after(59) == ()
+    assert sender.after(2) == complete(SeriesCompletion(BONE, "idle", 3))
+    assert asked == [BONE]
+
+
+@pytest.mark.parametrize(("expected", "promised"), [(3, True), (None, True), (4, False)])
+def test_a_whole_series_an_unknown_one_and_one_that_nobody_sends_complete_at_once(
+    expected: int | None, promised: bool
+) -> None:
+    sender = Sender(expected=lambda _: expected, retrieve=lambda _: promised)
+    sender.send(1, 0, 1, 2)
+    assert sender.after(61) == complete(SeriesCompletion(BONE, "idle", 3))

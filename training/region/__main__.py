@@ -2,7 +2,7 @@
 
 export SBNODE_DATA=../shared/data
 python -m training.region generate --cache runs/region --count 1420
-python -m training.region train --cache runs/region --steps 4800
+python -m training.region train --cache runs/region --steps 2400
 python -m training.region export --cache runs/region --version 2.0.0
 """
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder for the atlas, the samples and checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=1420, help="samples to generate")
-    parser.add_argument("--steps", type=int, default=4800)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--folder", type=Path, default=Path("models/region"), help="model folder to write")
     parser.add_argument("--version", default="2.0.0")
     options = parser.parse_args()
