@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from sbnode.config import Config, WebDestination
 from sbnode.errors import DestinationRefused, DestinationUnavailable, SpoolError
 from sbnode.results.segmentation import build
-from sbnode.scu.stow import answers, store
+from sbnode.scu.stow import answers, held, store
+from sbnode.series import SeriesKey
 from tests.integration.peers import Orthanc
 from tests.jobs.fakes import free_port, result_object
 from tests.results.phantom import derivation, make_scan
@@ -104,6 +105,9 @@ def test_orthanc_files_a_segmentation_in_its_study(tmp_path: Path) -> None:
         study = scan.volume.instances[0].key.study_instance_uid
         (found,) = archive.get(f"/dicom-web/studies/{study}/instances")
         assert found["00080018"]["Value"] == [uid_of(path)]
+        series = str(pydicom.dcmread(path).SeriesInstanceUID)
+        assert held(SeriesKey(study, series), target) == {uid_of(path)}
+        assert held(SeriesKey(study, "1.2.3"), target) == frozenset()
     finally:
         archive.process.stop()
 
@@ -251,3 +255,11 @@ def test_no_two_destinations_of_any_kind_have_one_name() -> None:
     dimse = {"name": "a", "ae_title": "A", "host": "h", "port": 104}
     with pytest.raises(ValidationError, match="the same name"):
         Config(destinations=[dimse], web_destinations=[{"name": "a", "url": "https://h"}])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("status", "content"), [(500, b"[]"), (200, b"<html>"), (200, b"[1]")])
+def test_an_answer_to_a_query_that_says_nothing_is_no_proof(service: Service, status: int, content: bytes) -> None:
+    service.status, service.content = status, content
+    with pytest.raises(DestinationUnavailable):
+        held(SeriesKey("1.2", "1.3"), destination(service.url))
+    assert service.requests[-1][0] == "/dicom-web/studies/1.2/series/1.3/instances"
