@@ -38,7 +38,7 @@ __all__ = [
 AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-ResultObject = Literal["seg", "stl", "sr", "preview", "fine"]
+ResultObject = Literal["seg", "stl", "sr", "preview", "fine", "labelmap"]
 Region = Literal["skull_base", "all_bone"]
 
 _S = TypeVar("_S", bound=BaseModel)
@@ -171,6 +171,8 @@ class Results(_Section):
     """SNOMED CT code of the segment category: Anatomical Structure, in its current or its older form."""
     fine: bool = False
     """Also make a segmentation on the cells of the fine grid."""
+    label_map: bool = False
+    """Also make the segmentation as a Label Map, for destinations that list it."""
 
 
 class Peer(_Section):
@@ -288,10 +290,12 @@ class Config(_Section):
     log: Log = Log()
 
     @model_validator(mode="after")
-    def _fine_is_made(self) -> Config:
-        wanting = [destination.name for destination in self.all_destinations if "fine" in destination.objects]
-        if wanting and not self.results.fine:
-            raise ValueError(f"destination {wanting[0]} wants the object 'fine': set results.fine to true")
+    def _what_is_wanted_is_made(self) -> Config:
+        made = {"fine": ("results.fine", self.results.fine), "labelmap": ("results.label_map", self.results.label_map)}
+        for destination in self.all_destinations:
+            for kind, (setting, is_made) in made.items():
+                if kind in destination.objects and not is_made:
+                    raise ValueError(f"destination {destination.name} wants the object '{kind}': set {setting} to true")
         return self
 
     @model_validator(mode="after")

@@ -259,6 +259,9 @@ def _describe(
         if derivation.settings.fine:
             fine_seg = segmentation.build_fine(bone, volume, derivation)
             fine_seg.save_as(folder / "fine.dcm", enforce_file_format=True)
+        if derivation.settings.label_map:
+            label_map = segmentation.build_label_map(bone, volume, derivation)
+            label_map.save_as(folder / "labelmap.dcm", enforce_file_format=True)
     with clock.stage("surface"):
         stl_bytes = stl.to_bytes(surface.extract(bone))
         (folder / "surface.stl").write_bytes(stl_bytes)

@@ -53,6 +53,14 @@ def test_the_default_models_are_those_of_the_package(tmp_path: Path) -> None:
         ),
         ("destinations: [{name: a, ae_title: A, host: h}]", "destinations.0.port"),
         ("destinations: [{name: a, ae_title: A, host: h, port: 104, objects: [fine]}]", "set results.fine to true"),
+        (
+            "destinations: [{name: a, ae_title: A, host: h, port: 104, objects: [labelmap]}]",
+            "results.label_map to true",
+        ),
+        (
+            "destinations: [{name: a, ae_title: A, host: h, port: 104, confirm: commitment}]",
+            "needs A among receive.calling_ae_titles",
+        ),
     ],
 )
 def test_faults_are_named_by_key(tmp_path: Path, text: str, said: str) -> None:

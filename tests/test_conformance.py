@@ -13,7 +13,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from sbnode import IMPLEMENTATION_CLASS_UID
 from sbnode.results.capture import CAPTURE_SERIES_STEP
 from sbnode.results.encapsulated import STL_SERIES_STEP
-from sbnode.results.segmentation import FINE_SERIES_STEP
+from sbnode.results.segmentation import FINE_SERIES_STEP, LABEL_MAP_SERIES_STEP
 from sbnode.results.structured_report import REPORT_SERIES_STEP
 from sbnode.scp.presentation import SOP_CLASSES, decodable_transfer_syntaxes
 from sbnode.scu.echo import SYNTAXES
@@ -77,6 +77,7 @@ def test_the_steps_of_the_series_number_are_listed() -> None:
     assert {name: (modality, int(step)) for name, modality, step in rows} == {
         "Segmentation": ("SEG", 0),
         "Fine segmentation (optional)": ("SEG", FINE_SERIES_STEP),
+        "Label map (optional)": ("SEG", LABEL_MAP_SERIES_STEP),
         "Encapsulated STL": ("M3D", STL_SERIES_STEP),
         "Comprehensive 3D SR": ("SR", REPORT_SERIES_STEP),
         "Secondary Capture": ("OT", CAPTURE_SERIES_STEP),

@@ -157,8 +157,11 @@ def test_the_job_key_ignores_where_the_node_runs(study: list[Series], models: Mo
     assert job_key(study[0], models, CONFIG) == job_key(study[0], models, moved)
 
 
-def test_a_fine_segmentation_is_made_where_it_is_wanted(study: list[Series], models: Models, tmp_path: Path) -> None:
-    wanted = CONFIG.model_copy(update={"results": CONFIG.results.model_copy(update={"fine": True})})
+@pytest.mark.parametrize(("setting", "file"), [("fine", "fine.dcm"), ("label_map", "labelmap.dcm")])
+def test_other_segmentations_are_made_where_they_are_wanted(
+    study: list[Series], models: Models, tmp_path: Path, setting: str, file: str
+) -> None:
+    wanted = CONFIG.model_copy(update={"results": CONFIG.results.model_copy(update={setting: True})})
     made(study, models, wanted, tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {*RESULT_FILES, "fine.dcm"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*RESULT_FILES, file}
     assert job_key(study[0], models, wanted) != job_key(study[0], models, CONFIG)

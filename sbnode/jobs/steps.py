@@ -136,13 +136,13 @@ class Steps:
             facts = {"job": job_key, "destination": destination_name, "object": kind}
             try:
                 destination = self._destination(destination_name)
-                status = self._send(self._spool.result_folder(job_key), kind, destination)
+                sent, status = self._send(self._spool.result_folder(job_key), kind, destination)
             except Exception as error:
                 outcome = _fault(error)
                 self._log.warning("delivery_failed", **facts, **outcome, **_place(error))
             else:
                 word = send.meaning(status).value
-                outcome = {"status": word, "code": f"0x{status:04X}"}
+                outcome = {"status": word, "code": f"0x{status:04X}", "sent": sent}
                 metrics.STAGE_DURATION.labels("deliver").observe(perf_counter() - started)
                 self._observe_end_to_end(job_key)
                 self._log.info("delivered", **facts, **outcome)
@@ -180,10 +180,21 @@ class Steps:
         choice = choose(study, self._config.selection)
         return choice, pipeline.job_key(choice.chosen, self._models, self._config)
 
-    def _send(self, folder: Path, kind: str, destination: Destination | WebDestination) -> int:
-        """Send an object, or one after the other those of a series; return the first status that isn't success."""
-        statuses = [self._send_one(path, destination) for path in self._files(folder, kind)]
-        return next((status for status in statuses if status), 0x0000)
+    def _send(self, folder: Path, kind: str, destination: Destination | WebDestination) -> tuple[str, int]:
+        """Send an object, or one after the other those of a series.
+
+        A destination that takes no label map gets the binary segmentation instead.
+
+        Returns:
+            What was sent, and the first status that isn't success.
+        """
+        try:
+            statuses = [self._send_one(path, destination) for path in self._files(folder, kind)]
+        except DestinationRefused:
+            if kind != "labelmap":
+                raise
+            return self._send(folder, "seg", destination)
+        return kind, next((status for status in statuses if status), 0x0000)
 
     @staticmethod
     def _files(folder: Path, kind: str) -> tuple[Path, ...]:

@@ -77,8 +77,9 @@ def _register(steps: Steps, law: Queue) -> None:
     def deliver(job_key: str, destination: str, kind: str, sending: int = 1) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.deliver, job_key, destination, kind))
         if DBOS.run_step({"name": "confirms"}, lambda: steps.confirms(destination)):
-            with SetWorkflowID(f"{job_key}.{destination}.{kind}.proof-{sending}-1"):
-                DBOS.enqueue_workflow(queues.proof(destination), prove, job_key, destination, kind, sending, 1)
+            sent = outcome.get("sent", kind)
+            with SetWorkflowID(f"{job_key}.{destination}.{sent}.proof-{sending}-1"):
+                DBOS.enqueue_workflow(queues.proof(destination), prove, job_key, destination, sent, sending, 1)
         return outcome
 
     @DBOS.workflow(name="prove")

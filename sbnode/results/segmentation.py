@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
 from sbnode import IMPLEMENTATION_CLASS_UID, __version__
 from sbnode.errors import NoSkullBase
@@ -33,10 +33,10 @@ from sbnode.results.segments import (
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
 
-__all__ = ["algorithm", "build", "build_fine", "contributing_equipment", "native_masks", "stamp"]
+__all__ = ["algorithm", "build", "build_fine", "build_label_map", "contributing_equipment", "native_masks", "stamp"]
 
-FINE_SERIES_STEP = 2000
-"""Added to the Series Number, so that this series never has that of another source's segmentation or surface."""
+FINE_SERIES_STEP, LABEL_MAP_SERIES_STEP = 2000, 5000
+"""Added to the Series Number, so that these series never have that of another source's segmentation or surface."""
 
 
 def build(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
@@ -50,6 +50,33 @@ def build(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
     Raises:
         NoSkullBase: no voxel of the source slices holds bone.
     """
+    labels, slices = _on_slices(bone, volume)
+    return _finished(_Frames(labels, slices, _pixel_measures(volume, slices)), volume, derivation)
+
+
+def build_label_map(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
+    """Return the same segments on the same voxels as a Label Map Segmentation, RLE compressed: one frame per slice.
+
+    Pixel values are the segments' numbers; 0 is no bone (PS3.3 C.8.20.2).
+
+    Raises:
+        NoSkullBase: no voxel of the source slices holds bone.
+    """
+    labels, slices = _on_slices(bone, volume)
+    frames = _Frames(
+        labels,
+        slices,
+        _pixel_measures(volume, slices),
+        role="labelmap",
+        title=" as label map",
+        series_step=LABEL_MAP_SERIES_STEP,
+        encoding=hd.seg.SegmentationTypeValues.LABELMAP,
+    )
+    return _finished(frames, volume, derivation)
+
+
+def _on_slices(bone: Bone, volume: Volume) -> tuple[NDArray[np.uint8], range]:
+    """Labels on the source slices from the first to the last with bone, and which slices those are."""
     certain, inferred = native_masks(bone, volume.stack)
     labels = certain.astype(np.uint8)
     labels[inferred] = INFERRED_LABEL
@@ -57,8 +84,7 @@ def build(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
     if not filled.size:
         raise NoSkullBase("no voxel of the source slices holds bone of the wanted region")
     slices = range(int(filled[0]), int(filled[-1]) + 1)
-    frames = _Frames(labels[slices.start : slices.stop], slices, _pixel_measures(volume, slices))
-    return _finished(frames, volume, derivation)
+    return labels[slices.start : slices.stop], slices
 
 
 def build_fine(bone: Bone, volume: Volume, derivation: Derivation) -> Dataset:
@@ -111,7 +137,13 @@ class _Frames:
     role: str = "seg"
     title: str = ""
     series_step: int = 0
+    encoding: hd.seg.SegmentationTypeValues = hd.seg.SegmentationTypeValues.BINARY
     place: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def transfer_syntax(self) -> UID:
+        """A label map holds a byte per voxel, nearly all 0."""
+        return ExplicitVRLittleEndian if self.encoding is hd.seg.SegmentationTypeValues.BINARY else RLELossless
 
 
 def _finished(frames: _Frames, volume: Volume, derivation: Derivation) -> Dataset:
@@ -174,7 +206,7 @@ def _segmentation(frames: _Frames, volume: Volume, header: Dataset, derivation: 
     return hd.seg.Segmentation(
         source_images=[_shell(volume, k, header) for k in frames.sources],
         pixel_array=frames.labels,
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=frames.encoding,
         segment_descriptions=[_description(segment, derivation) for segment in segments],
         series_instance_uid=result_uid(derivation.job_key, f"{frames.role}.series"),
         series_number=result_series_number(volume, settings.series_number_offset + frames.series_step),
@@ -186,7 +218,7 @@ def _segmentation(frames: _Frames, volume: Volume, header: Dataset, derivation: 
         device_serial_number=derivation.model.sha256[:16],
         content_label="SKULL_BASE" if region == "skull_base" else "BONE",
         content_description=f"{segments[0].label} from CT, for research, not a medical device",
-        transfer_syntax_uid=ExplicitVRLittleEndian,
+        transfer_syntax_uid=frames.transfer_syntax,
         pixel_measures=frames.measures,
         **frames.place,
         omit_empty_frames=False,
@@ -328,6 +360,8 @@ def _settle(segmentation: Dataset, derivation: Derivation, role: str) -> None:
     """Set what highdicom leaves out or takes from the clock and from random numbers."""
     stamp(segmentation, derivation)
     segmentation["PixelData"].VR = "OB"
+    if "PixelPaddingValue" in segmentation:  # of a label map; unsigned, as its pixels
+        segmentation["PixelPaddingValue"].VR = "US"
     segmentation.ContentQualification = derivation.settings.content_qualification
     uid = result_uid(derivation.job_key, f"{role}.dimensions")
     for item in [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]:

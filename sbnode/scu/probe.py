@@ -29,16 +29,17 @@ from sbnode.scu.association import association
 
 __all__ = ["OBJECT_CLASSES", "Offer", "probe"]
 
+LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""Label Map Segmentation Storage (PS3.4 table B.5-1)."""
 OBJECT_CLASSES: dict[ResultObject, UID] = {
     "seg": SegmentationStorage,
     "stl": EncapsulatedSTLStorage,
     "sr": Comprehensive3DSRStorage,
     "preview": SecondaryCaptureImageStorage,
     "fine": SegmentationStorage,
+    "labelmap": LABEL_MAP_SEGMENTATION,
 }
 """SOP class of each object that a destination may be sent."""
-LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")
-"""Label Map Segmentation Storage (PS3.4 table B.5-1)."""
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _OFFERS: tuple[tuple[UID, tuple[UID, ...]], ...] = (
     (SegmentationStorage, (*_UNCOMPRESSED, DeflatedExplicitVRLittleEndian, RLELossless)),

@@ -134,6 +134,22 @@ def test_every_object_that_a_destination_may_list_has_a_file(tmp_path: Path, kin
     assert sent == [spool.result_folder(job) / f"{kind}.dcm"]
 
 
+@pytest.mark.parametrize(("refused", "sent"), [(False, "labelmap"), (True, "seg")])
+def test_a_destination_without_label_maps_gets_the_binary_segmentation(
+    tmp_path: Path, refused: bool, sent: str
+) -> None:
+    def store(path: Path, *_: object) -> int:
+        if refused and path.name == "labelmap.dcm":
+            raise DestinationRefused("no presentation context")
+        return 0x0000
+
+    made, _, study = steps(tmp_path, store=store)
+    job = made.choose(study)["job"]
+    made.process(job)
+    outcome = made.deliver(job, "d0", "labelmap")
+    assert (outcome["status"], outcome["sent"]) == ("delivered", sent)
+
+
 def test_an_instance_that_left_the_spool_is_a_failure_with_its_number(tmp_path: Path) -> None:
     made, spool, study = steps(tmp_path)
     spool.series("1.2.3")[0].instances[0].path.unlink()
