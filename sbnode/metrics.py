@@ -31,6 +31,7 @@ __all__ = [
     "SERIES_COMPLETED",
     "SERIES_REJECTED",
     "STAGE_DURATION",
+    "VIEWER_CHECKS",
     "WORKER_STARTS",
     "ModelFacts",
     "NodeState",
@@ -58,6 +59,9 @@ END_TO_END = Histogram(
     buckets=_END_TO_END_BUCKETS_S,
 )
 DELIVERIES = Counter("sbnode_deliveries", "Attempts to send one object, by status", ["destination", "object", "status"])
+VIEWER_CHECKS = Counter(
+    "sbnode_viewer_checks", "Results looked at before they are sent: would viewers show them rightly", ["outcome"]
+)
 PROOFS = Counter(
     "sbnode_proofs", "Times a destination was asked whether it holds an object", ["destination", "object", "status"]
 )
@@ -74,6 +78,7 @@ _COUNTED: tuple[Collector, ...] = (
     END_TO_END,
     DELIVERIES,
     PROOFS,
+    VIEWER_CHECKS,
     WORKER_STARTS,
 )
 

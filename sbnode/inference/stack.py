@@ -29,6 +29,8 @@ SAME_POSITION_MM = 0.01
 """Slices closer than this lie at one position: a hundredth of the thinnest slice that scanners reconstruct."""
 UNEVEN_SHARE = 0.05
 """Steps that differ from their median by more than this share are reported as uneven."""
+WHOLE_SHARE = 0.95
+"""An acquisition that reaches over this share of a series' length is a volume of its own."""
 GAP_STEPS = 1.5
 """A step of more than this many median steps is a gap: at least one slice is missing."""
 MAX_GAP_STEPS = 3.5
@@ -80,7 +82,8 @@ def read_planes(series: Series) -> tuple[Plane, ...]:
 def build_stack(
     planes: tuple[Plane, ...], *, max_slice_step_mm: float
 ) -> tuple[SliceStack, tuple[Plane, ...], tuple[Finding, ...]]:
-    """Sort ``planes`` along their normal into one stack.
+    """Sort ``planes`` along their normal into one stack; of several volumes at one place, told apart by Acquisition
+    Number (0020,0012), the largest or else the first is taken.
 
     Returns:
         The stack, its planes in the order of the stack, and what was odd.
@@ -90,6 +93,8 @@ def build_stack(
             a step or gap that is too wide, or slices displaced against each other. The message holds the number.
     """
     kept, findings = _largest_group(planes)
+    kept, several = _one_volume(kept)
+    findings += several
     if len(kept) < 2:
         raise UnsafeGeometry(f"{len(kept)} slice(s) with one geometry: at least 2 are needed to make a volume")
     voxels = len(kept) * kept[0].rows * kept[0].columns
@@ -197,6 +202,40 @@ def _largest_group(planes: tuple[Plane, ...]) -> tuple[list[Plane], list[Finding
     others = len(planes) - count
     finding = Finding("mixed_geometry", f"{others} of {len(planes)} images differ in matrix or orientation; left out")
     return [plane for plane in planes if geometry(plane) == common], [finding]
+
+
+def _one_volume(planes: list[Plane]) -> tuple[list[Plane], list[Finding]]:
+    """Of volumes that lie at the same place, such as before and after contrast, keep one.
+
+    An acquisition counts as a volume if it reaches over (nearly) all that the planes reach over and has one slice at a
+    position. Where none does, as with a table that steps from acquisition to acquisition, all are returned: slices at
+    one position are then refused. Nothing else tells phases apart safely: Instance Numbers begin anew, or run on.
+    """
+    if len(planes) < 2:
+        return planes, []
+    normal = np.cross(*_directions(planes[0]))
+
+    def places(members: list[Plane]) -> Vector:
+        return np.sort(np.array([plane.position_mm for plane in members]) @ normal)
+
+    everywhere = places(planes)
+    acquisitions = {plane.instance.acquisition_number for plane in planes}
+    if not np.any(np.diff(everywhere) < SAME_POSITION_MM) or None in acquisitions:
+        return planes, []
+    volumes: dict[int, list[Plane]] = {}
+    for number in sorted(number for number in acquisitions if number is not None):
+        members = [plane for plane in planes if plane.instance.acquisition_number == number]
+        steps = np.diff(places(members))
+        if steps.size and steps.min() >= SAME_POSITION_MM and steps.sum() >= WHOLE_SHARE * np.ptp(everywhere):
+            volumes[number] = members
+    if not volumes:
+        return planes, []
+    chosen = max(volumes, key=lambda number: (len(volumes[number]), -number))
+    message = (
+        f"{len(acquisitions)} acquisitions lie at one place; acquisition {chosen} is used, "
+        f"{len(volumes[chosen])} of {len(planes)} slices"
+    )
+    return volumes[chosen], [Finding("several_volumes", message)]
 
 
 def _directions(plane: Plane) -> tuple[Vector, Vector]:

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from sbnode import log, metrics, pipeline
 from sbnode.config import Config, Destination, WebDestination
-from sbnode.errors import ConfigError, DeliveryError, DestinationRefused, SbnodeError, SeriesError
+from sbnode.errors import ConfigError, DeliveryError, DestinationRefused, SbnodeError, SeriesError, UnsafeResult
 from sbnode.inference.selection import Choice, choose
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.proof import Proof, Sent, find_proof
@@ -126,6 +126,7 @@ class Steps:
             for stage, seconds in outcome.report.seconds.items():
                 metrics.STAGE_DURATION.labels(stage).observe(seconds)
             metrics.JOBS.labels("done").inc()
+            metrics.VIEWER_CHECKS.labels("passed").inc()
             self._log.info("job_done", job=job_key, seconds=round(perf_counter() - started, 2))
             return {"status": "done"}
 
@@ -218,6 +219,8 @@ class Steps:
         outcome = _fault(error)
         if outcome["status"] == "rejected":
             metrics.SERIES_REJECTED.labels(outcome["code"]).inc()
+        if isinstance(error, UnsafeResult):
+            metrics.VIEWER_CHECKS.labels("failed").inc()
         if what == "job":
             metrics.JOBS.labels(outcome["status"]).inc()
         self._log.warning(f"{what}_failed", **{what: name}, **outcome, **_place(error))

@@ -120,6 +120,55 @@ def test_unsafe_stacks_are_refused_with_a_number(planes: tuple[Plane, ...], said
         build_stack(planes, max_slice_step_mm=MAX_STEP_MM)
 
 
+def acquired(number: int | None, positions_mm: list[float], first: int) -> tuple[Plane, ...]:
+    planes = [plane(n, (-16.0, -16.0, z)) for n, z in enumerate(positions_mm, start=first)]
+    return tuple(replace(p, instance=replace(p.instance, acquisition_number=number)) for p in planes)
+
+
+def test_of_two_volumes_at_one_place_the_first_is_used() -> None:
+    positions = [0.0, 1.0, 2.0, 3.0]
+    planes = acquired(4, positions, 10) + acquired(3, positions, 1)
+    stack, ordered, findings = build_stack(planes, max_slice_step_mm=MAX_STEP_MM)
+    assert stack.shape == (4, 64, 64)
+    assert {p.instance.acquisition_number for p in ordered} == {3}
+    (finding,) = findings
+    assert finding.code == "several_volumes"
+    assert "acquisition 3 is used, 4 of 8 slices" in finding.message
+
+
+def test_the_volume_with_more_slices_goes_before_the_first() -> None:
+    planes = acquired(1, [0.0, 2.0, 4.0], 1) + acquired(2, [0.0, 1.0, 2.0, 3.0, 4.0], 10)
+    _, ordered, _ = build_stack(planes, max_slice_step_mm=MAX_STEP_MM)
+    assert {p.instance.acquisition_number for p in ordered} == {2}
+
+
+@pytest.mark.parametrize(
+    "planes",
+    [
+        # A table that steps, twice: no acquisition is a head.
+        acquired(1, [0.0, 1.0], 1)
+        + acquired(2, [2.0, 3.0], 3)
+        + acquired(3, [0.0, 1.0], 5)
+        + acquired(4, [2.0, 3.0], 7),
+        acquired(None, [0.0, 1.0, 2.0], 1) + acquired(None, [0.0, 1.0, 2.0], 4),
+        acquired(1, [0.0, 1.0, 2.0], 1) + acquired(None, [0.0, 1.0, 2.0], 4),
+        acquired(1, [0.0, 1.0, 2.0, 0.0, 1.0, 2.0], 1),
+        # Half a head again.
+        acquired(1, [0.0, 1.0, 2.0, 3.0, 3.0], 1) + acquired(2, [2.0, 3.0], 6),
+    ],
+)
+def test_phases_that_nothing_tells_apart_are_refused(planes: tuple[Plane, ...]) -> None:
+    with pytest.raises(UnsafeGeometry, match="at a position that another one holds"):
+        build_stack(planes, max_slice_step_mm=MAX_STEP_MM)
+
+
+def test_a_table_that_steps_once_is_one_volume() -> None:
+    planes = acquired(1, [0.0, 1.0], 1) + acquired(2, [2.0, 3.0], 3)
+    stack, _, findings = build_stack(planes, max_slice_step_mm=MAX_STEP_MM)
+    assert stack.shape == (4, 64, 64)
+    assert findings == ()
+
+
 def test_two_frames_of_reference_are_refused() -> None:
     planes = axial([0.0, 1.0, 2.0])
     other = replace(planes[2], instance=replace(planes[2].instance, frame_of_reference_uid="1.5"))

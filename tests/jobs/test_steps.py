@@ -16,6 +16,7 @@ from sbnode.errors import (
     ModelError,
     NoSkullBase,
     UnsafeGeometry,
+    UnsafeResult,
 )
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.steps import Steps, retry_delay_s
@@ -148,6 +149,16 @@ def test_a_destination_without_label_maps_gets_the_binary_segmentation(
     made.process(job)
     outcome = made.deliver(job, "d0", "labelmap")
     assert (outcome["status"], outcome["sent"]) == ("delivered", sent)
+
+
+def test_a_result_that_viewers_would_misplace_is_counted(tmp_path: Path) -> None:
+    passed, failed = (metrics.VIEWER_CHECKS.labels(outcome)._value.get() for outcome in ("passed", "failed"))
+    made, _, study = steps(tmp_path, run=raises(UnsafeResult("seg.dcm would be shown wrongly")))
+    assert made.process(made.choose(study)["job"])["code"] == "UnsafeResult"
+    good, _, study = steps(tmp_path / "good")
+    good.process(good.choose(study)["job"])
+    assert metrics.VIEWER_CHECKS.labels("failed")._value.get() == failed + 1
+    assert metrics.VIEWER_CHECKS.labels("passed")._value.get() == passed + 1
 
 
 def test_an_instance_that_left_the_spool_is_a_failure_with_its_number(tmp_path: Path) -> None:
