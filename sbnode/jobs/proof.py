@@ -74,10 +74,12 @@ def find_proof(
     """
     if isinstance(destination, WebDestination):
         return _listed(sent, stow.held(sent.series, destination))
-    if destination.confirm == "commitment" and not last:
-        report = _report(sent, destination, calling_ae_title, commitments, result_uid(transaction, "commitment"))
-        if report is not None:
+    if destination.confirm == "commitment":
+        uid = result_uid(transaction, "commitment")
+        report = _report(sent, destination, calling_ae_title, commitments, uid)
+        if report is not None and not (last and report == "waiting"):
             return report
+        commitments.forget(uid)
     try:
         return _listed(sent, archive.held(sent.series, destination, calling_ae_title))
     except DestinationRefused:

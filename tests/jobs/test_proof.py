@@ -72,8 +72,16 @@ def test_no_report_or_no_commitment_at_all_falls_back_to_a_query(
     answers(monkeypatch, commitment, "request", None)
     assert prove(destination("commitment"), tmp_path) == "waiting"
     assert prove(destination("commitment"), tmp_path, last=True) == "proven"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     answers(monkeypatch, commitment, "request", DestinationRefused("no"))
     assert prove(destination("commitment"), tmp_path / "other") == "proven"
+
+
+def test_a_report_that_came_at_the_last_moment_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = answers(monkeypatch, commitment, "request", None)
+    assert prove(destination("commitment"), tmp_path) == "waiting"
+    Commitments(tmp_path).report(Report(asked[0][1], ("1.4",), ("1.5",)))
+    assert prove(destination("commitment"), tmp_path, last=True) == "missing"
 
 
 def test_what_cannot_be_asked_at_all_is_unproven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
