@@ -108,6 +108,20 @@ class Spool(_Section):
     """Below this much free space new instances are refused with 0xA700."""
 
 
+class Retention(_Section):
+    """How long studies that are done stay in the spool, with their results and what the queue knows of them."""
+
+    study_days: float | None = Field(30.0, gt=0)
+    """After their last instance; None: for ever."""
+    dead_letter_days: float | None = Field(90.0, gt=0)
+    """The same for studies with a dead letter."""
+    max_bytes: int | None = Field(None, gt=0)
+    """When the spool holds more, the oldest studies that are done go first; not those that got an instance within the
+    last hour, nor those with a dead letter.
+    """
+    sweep_s: float = Field(3600.0, gt=0)
+
+
 class Selection(_Section):
     """Which series of a study is the best for bone."""
 
@@ -276,6 +290,7 @@ class Config(_Section):
     node: Node = Node()
     receive: Receive = Receive()
     spool: Spool = Spool()
+    retention: Retention = Retention()
     selection: Selection = Selection()
     region: Region = "skull_base"
     model: Model = Model()

@@ -120,6 +120,21 @@ class JobClient:
             self._client.rewind_workflow(item.id, queue_name=item.queue, application_version=queues.WORKFLOWS_VERSION)
         return [item.id for item in ended]
 
+    def state(self, names: Sequence[str]) -> str:
+        """Return how far everything whose id begins with one of ``names`` is: open, dead letter, done, or unknown."""
+        found = self._client.list_workflows(workflow_id_prefix=list(names), load_input=False, load_output=False)
+        states = {_STATES[status.status] for status in found}
+        if not states:
+            return "unknown"
+        if states & {"queued", "running"}:
+            return "open"
+        return "dead letter" if "dead letter" in states else "done"
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Delete everything whose id begins with one of ``names``."""
+        found = self._client.list_workflows(workflow_id_prefix=list(names), load_input=False, load_output=False)
+        self._client.delete_workflows([status.workflow_id for status in found])
+
     def close(self) -> None:
         """Close the connections to the database."""
         self._client.destroy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -90,6 +91,20 @@ class Manifest:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"manifest {path.name} can't be read: {type(error).__name__}") from error
+
+    @classmethod
+    def names(cls, spool: Spool) -> dict[str, list[str]]:
+        """Return the names under which manifests are kept, by Study Instance UID; unreadable ones are left out."""
+        found: dict[str, list[str]] = {}
+        for path in sorted((spool.path / _FOLDER).glob("*.json")):
+            with suppress(SpoolError):
+                found.setdefault(cls.read(spool, path.stem).study_instance_uid, []).append(path.stem)
+        return found
+
+    @staticmethod
+    def remove(spool: Spool, name: str) -> None:
+        """Delete the manifest kept under ``name``."""
+        (spool.path / _FOLDER / f"{name}.json").unlink(missing_ok=True)
 
     def study(self, spool: Spool) -> tuple[Series, ...]:
         """Return the series with exactly the instances named here.

@@ -15,6 +15,7 @@ from sbnode.scp.server import Receiver
 from sbnode.scu.archive import Archives
 from sbnode.service.commitments import Reporter
 from sbnode.service.process import open_spool, stop_signal
+from sbnode.service.retention import Retention
 from sbnode.service.supervisor import Supervisor
 from sbnode.spool import Spool
 from sbnode.status import StatusServer
@@ -43,11 +44,13 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         archives.retrieve if any(archive.retrieve for archive in config.archives) else None,
     )
     reporter = Reporter(config, spool)
+    retention = Retention(config, spool, queue)
     status = _status_server(config, spool, queue, supervisor)
     logger = log.get_logger()
     try:
         receiver.start(spool.stored())
         reporter.start()
+        retention.start()
         status.start()
         if supervisor is not None:
             supervisor.start()
@@ -57,6 +60,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     finally:
         receiver.stop()
         reporter.stop()
+        retention.stop()
         if supervisor is not None:
             supervisor.stop()
         status.stop()

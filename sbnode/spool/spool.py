@@ -128,6 +128,38 @@ class Spool:
         }
         return {key: count for key, count in counts.items() if count}
 
+    def used_bytes(self) -> int:
+        """Return how many bytes instances and results take."""
+        folders = (self._incoming.glob("*/*/*"), self._results.glob("*/*"))
+        return sum(path.stat().st_size for found in folders for path in found)
+
+    def study_bytes(self, study_instance_uid: str) -> int:
+        """Return how many bytes the instances of a study take."""
+        return sum(path.stat().st_size for path in self._study_folder(study_instance_uid).glob("*/*" + _SUFFIX))
+
+    def newest_s(self, study_instance_uid: str) -> float:
+        """Return when the newest instance of a study was stored, in seconds since 1970; 0 when it has none."""
+        times = (path.stat().st_mtime for path in self._study_folder(study_instance_uid).glob("*/*" + _SUFFIX))
+        return max(times, default=0.0)
+
+    def remove_study(self, study_instance_uid: str) -> None:
+        """Delete the instances of a study, at once for whoever looks. For the process that stores."""
+        study = self._study_folder(study_instance_uid)
+        with self._folders_lock:
+            self._durable_folders = {folder for folder in self._durable_folders if folder.parent != study}
+            self._remove(study)
+
+    def remove_result(self, job_key: str) -> None:
+        """Delete the results of a job."""
+        self._remove(self.result_folder(job_key))
+
+    def _remove(self, folder: Path) -> None:
+        doomed = self._session / uuid.uuid4().hex
+        with suppress(FileNotFoundError):
+            folder.rename(doomed)
+            _flush(folder.parent)
+        shutil.rmtree(doomed, ignore_errors=True)
+
     def holds(self, sop_instance_uids: Iterable[str]) -> frozenset[str]:
         """Return those of the instances that are stored, in whatever study."""
         names = {path.name for series in self.stored() for path in self._series_folder(series).glob("*" + _SUFFIX)}

@@ -1,0 +1,115 @@
+"""Deleting studies that are done, with their results and what the queue knows of them, by age and by size."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from sbnode import log
+from sbnode.config import Config
+from sbnode.jobs.client import JobClient
+from sbnode.jobs.manifest import Manifest
+from sbnode.spool import Spool
+
+__all__ = ["Retention"]
+
+_DAY_S = 86400.0
+_SETTLED_S = 3600.0
+"""A study that got an instance within this time may be getting more, and isn't deleted for its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """A study that may be deleted; ``names`` are those of its manifests, ``dead`` is whether it has a dead letter."""
+
+    uid: str
+    names: tuple[str, ...]
+    age_s: float
+    size_bytes: int
+    dead: bool
+
+
+class Retention:
+    """Sweeps the spool now and then, in a thread of the process that stores.
+
+    Work that isn't done is never touched: a study whose series are still coming has no manifest, and one with anything
+    queued or running is open. What the queue doesn't know of stays too.
+    """
+
+    def __init__(self, config: Config, spool: Spool, queue: JobClient) -> None:
+        self._settings = config.retention
+        self._spool, self._queue = spool, queue
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+
+    def start(self) -> None:
+        """Sweep from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def sweep(self, now_s: float) -> int:
+        """Delete what is due at ``now_s`` (seconds since 1970); return how many studies went."""
+        removable = self._removable(now_s)
+        due = [study for study in removable if study.age_s > self._longest_s(study)]
+        due += self._above_size([study for study in removable if study not in due], sum(s.size_bytes for s in due))
+        for study in due:
+            self._remove(study)
+        return len(due)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._settings.sweep_s):
+            try:
+                removed = self.sweep(time.time())
+            except Exception as error:
+                # The thread's boundary: the disk would fill in silence.
+                log.get_logger().error("retention_failed", **log.fault(error))
+            else:
+                log.get_logger().info("retention", studies_removed=removed)
+
+    def _removable(self, now_s: float) -> list[_Study]:
+        """The studies with nothing to be done, the oldest first."""
+        found = []
+        for uid, names in Manifest.names(self._spool).items():
+            state = self._queue.state(names)
+            if state in ("done", "dead letter"):
+                newest_s = self._spool.newest_s(uid)
+                found.append(_Study(uid, tuple(names), now_s - newest_s, self._size(uid, names), state != "done"))
+        return sorted(found, key=lambda study: -study.age_s)
+
+    def _size(self, uid: str, names: list[str]) -> int:
+        results = (path for name in names for path in self._spool.result_folder(name).glob("*"))
+        return self._spool.study_bytes(uid) + sum(path.stat().st_size for path in results)
+
+    def _longest_s(self, study: _Study) -> float:
+        days = self._settings.dead_letter_days if study.dead else self._settings.study_days
+        return float("inf") if days is None else days * _DAY_S
+
+    def _above_size(self, studies: list[_Study], going_bytes: int) -> list[_Study]:
+        """The oldest of the studies that are done, until the spool is small enough."""
+        if self._settings.max_bytes is None:
+            return []
+        surplus = self._spool.used_bytes() - going_bytes - self._settings.max_bytes
+        chosen: list[_Study] = []
+        for study in studies:
+            if surplus <= 0:
+                break
+            if not study.dead and study.age_s > _SETTLED_S:
+                chosen.append(study)
+                surplus -= study.size_bytes
+        return chosen
+
+    def _remove(self, study: _Study) -> None:
+        """Delete a study. The queue forgets it last: a study that it doesn't know would be done again."""
+        self._spool.remove_study(study.uid)
+        for name in study.names:
+            self._spool.remove_result(name)
+        self._queue.forget(study.names)
+        for name in study.names:
+            Manifest.remove(self._spool, name)
+        log.get_logger().info("study_removed", study=study.names[0], age_days=round(study.age_s / _DAY_S, 1))
