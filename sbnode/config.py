@@ -284,6 +284,13 @@ class Log(_Section):
     format: Literal["json", "console"] = "json"
 
 
+class AuditTrail(_Section):
+    """Who sent what, and what went where."""
+
+    path: Path | None = None
+    """File that records are appended to, as JSON lines; None: no audit trail."""
+
+
 class Config(_Section):
     """All of ``config.yaml``."""
 
@@ -303,6 +310,7 @@ class Config(_Section):
     queue: Queue = Queue()
     status: Status = Status()
     log: Log = Log()
+    audit: AuditTrail = AuditTrail()
 
     @model_validator(mode="after")
     def _what_is_wanted_is_made(self) -> Config:

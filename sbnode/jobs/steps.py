@@ -12,6 +12,7 @@ from threading import Lock
 from time import perf_counter
 
 from sbnode import log, metrics, pipeline
+from sbnode.audit import Audit, Participant
 from sbnode.config import Config, Destination, WebDestination
 from sbnode.errors import ConfigError, DeliveryError, DestinationRefused, SbnodeError, SeriesError, UnsafeResult
 from sbnode.inference.selection import Choice, choose
@@ -69,6 +70,7 @@ class Steps:
         self._store = store
         self._store_web = store_web
         self._find_proof = find_proof
+        self._audit = Audit(config.audit.path, config.node.ae_title)
         self._destinations = {destination.name: destination for destination in config.all_destinations}
         self._log = log.get_logger()
         self._running = 0
@@ -138,8 +140,11 @@ class Steps:
             try:
                 destination = self._destination(destination_name)
                 sent, status = self._send(self._spool.result_folder(job_key), kind, destination)
+                self._audit_sent(job_key, destination, sent, accepted=True)
             except Exception as error:
                 outcome = _fault(error)
+                if isinstance(error, DeliveryError):
+                    self._audit_sent(job_key, self._destination(destination_name), kind, accepted=False)
                 self._log.warning("delivery_failed", **facts, **outcome, **_place(error))
             else:
                 word = send.meaning(status).value
@@ -205,6 +210,18 @@ class Steps:
         if isinstance(destination, WebDestination):
             return self._store_web(path, destination)
         return self._store(path, destination, destination.calling_ae_title or self._config.node.ae_title)
+
+    def _audit_sent(
+        self, job_key: str, destination: Destination | WebDestination, kind: str, *, accepted: bool
+    ) -> None:
+        title, where = (
+            (destination.name, destination.url)
+            if isinstance(destination, WebDestination)
+            else (destination.ae_title, destination.host)
+        )
+        count = len(self._files(self._spool.result_folder(job_key), kind))
+        study = Manifest.read(self._spool, job_key).study_instance_uid
+        self._audit.sent(Participant(title, where), study, count, accepted=accepted)
 
     def _destination(self, name: str) -> Destination | WebDestination:
         if name not in self._destinations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from typing import cast
@@ -17,6 +18,7 @@ from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
+from sbnode.audit import Participant
 from sbnode.config import Config
 from sbnode.errors import NotUnderstood, ReceiveError, SpoolError, StorageFull, WrongSopClass
 from sbnode.log import fault, get_logger, short_hash
@@ -63,6 +65,7 @@ class Handlers:
         self._numbers: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
         self._next_number = itertools.count(1)
         self._associations: set[Association] = set()
+        self._added: dict[Association, Counter[str]] = {}
         self._lock = threading.Lock()
 
     def bindings(self) -> list[EventHandlerType]:
@@ -89,9 +92,11 @@ class Handlers:
         receive = self._config.receive
         if receive.require_called_ae_title and request.called_ae_title.strip() != self._config.node.ae_title:
             self._observer.association("rejected_called_ae_title", request.calling_ae_title)
+            self._observer.turned_away(_participant(event.assoc, request.calling_ae_title))
             _reject(event.assoc, _CALLED_AE_TITLE_NOT_RECOGNIZED)
         elif request.calling_ae_title.strip() not in receive.calling_ae_titles:
             self._observer.association("rejected_calling_ae_title", request.calling_ae_title)
+            self._observer.turned_away(_participant(event.assoc, request.calling_ae_title))
             _reject(event.assoc, _CALLING_AE_TITLE_NOT_RECOGNIZED)
         elif not self._has_place(event.assoc):
             get_logger().warning("association_limit_reached", limit=receive.max_associations)
@@ -115,6 +120,10 @@ class Handlers:
     def on_closed(self, event: Event) -> None:
         """The connection is closed: after a release, which was noted before, or without one."""
         self._intake.forget(event.assoc)
+        with self._lock:
+            added = self._added.pop(event.assoc, None)
+        if added:
+            self._observer.transferred(_participant(event.assoc, _calling_ae_title(event.assoc)), added)
         if event.assoc.requestor.primitive is None:
             # Closed before any request, as probes do. Without this note, the thread that waits for the
             # request would stay until the ARTIM timer ends.
@@ -215,6 +224,7 @@ class Handlers:
             _log_refusal(sop_instance_uid, status, error)
         else:
             if stored.new:
+                self._count(event.assoc, stored)
                 self._watch.received(self._number(event.assoc), stored.instance)
             return SUCCESS, stored.new
         return status, False
@@ -227,6 +237,10 @@ class Handlers:
             raise NotUnderstood("the Affected SOP Instance UID is not a UID")
         calling_ae_title = _calling_ae_title(event.assoc)
         return self._store(sop_class_uid, sop_instance_uid, event.context.transfer_syntax, calling_ae_title, data_set)
+
+    def _count(self, association: Association, stored: Stored) -> None:
+        with self._lock:
+            self._added.setdefault(association, Counter())[stored.key.study_instance_uid] += 1
 
     def _has_place(self, association: Association) -> bool:
         """Count in an association unless there are ``max_associations``; silent connections take no place."""
@@ -248,6 +262,10 @@ class Handlers:
 def _reject(association: Association, result_source_reason: tuple[int, int, int]) -> None:
     association.acse.send_reject(*result_source_reason)
     association.kill()
+
+
+def _participant(association: Association, ae_title: str) -> Participant:
+    return Participant(ae_title.strip(), str(association.requestor.address or ""))
 
 
 def _calling_ae_title(association: Association) -> str:

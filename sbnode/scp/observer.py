@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
+from sbnode.audit import Participant
 from sbnode.scp.completion import SeriesCompletion
 
 __all__ = ["AssociationOutcome", "Observer", "Silent"]
@@ -33,6 +35,12 @@ class Observer(Protocol):
     def completed(self, completion: SeriesCompletion) -> None:
         """A series became complete."""
 
+    def transferred(self, sender: Participant, instances: Mapping[str, int]) -> None:
+        """An association ended that added ``instances`` of each Study Instance UID."""
+
+    def turned_away(self, caller: Participant) -> None:
+        """An association was rejected for the AE titles it named."""
+
 
 class Silent:
     """An Observer that takes note of nothing."""
@@ -47,4 +55,10 @@ class Silent:
         """Take no note."""
 
     def completed(self, completion: SeriesCompletion) -> None:
+        """Take no note."""
+
+    def transferred(self, sender: Participant, instances: Mapping[str, int]) -> None:
+        """Take no note."""
+
+    def turned_away(self, caller: Participant) -> None:
         """Take no note."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sbnode import log, metrics
+from sbnode.audit import Audit, Participant
 from sbnode.config import Config
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.lease import live_workers
@@ -34,17 +35,18 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     spool = open_spool(config)
     queue = JobClient(config, spool)
     supervisor = Supervisor(config_file, stop) if with_worker else None
+    audit = Audit(config.audit.path, config.node.ae_title)
     archives = Archives(config.archives, config.node.ae_title)
     receiver = Receiver(
         config,
         spool,
         _queue_study(spool, queue),
-        ReceiverCounter(),
+        ReceiverCounter(audit),
         archives.expected_count if config.archives else None,
         archives.retrieve if any(archive.retrieve for archive in config.archives) else None,
     )
     reporter = Reporter(config, spool)
-    retention = Retention(config, spool, queue)
+    retention = Retention(config, spool, queue, audit)
     status = _status_server(config, spool, queue, supervisor)
     logger = log.get_logger()
     try:
@@ -54,9 +56,11 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         status.start()
         if supervisor is not None:
             supervisor.start()
+        audit.application(started=True)
         logger.info("serving", port=config.node.port, status_port=config.status.port, worker=with_worker)
         stop.wait()
         logger.info("stopping")
+        audit.application(started=False)
     finally:
         receiver.stop()
         reporter.stop()
@@ -71,7 +75,17 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
 
 
 class ReceiverCounter:
-    """Counts what the receiver tells."""
+    """Counts and audits what the receiver tells."""
+
+    def __init__(self, audit: Audit) -> None:
+        self._audit = audit
+
+    def transferred(self, sender: Participant, instances: Mapping[str, int]) -> None:
+        for study, count in instances.items():
+            self._audit.received(sender, study, count)
+
+    def turned_away(self, caller: Participant) -> None:
+        self._audit.rejected(caller)
 
     def association(self, outcome: AssociationOutcome, calling_ae_title: str) -> None:
         metrics.ASSOCIATIONS.labels(outcome).inc()

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from sbnode import log
+from sbnode.audit import Audit
 from sbnode.config import Config
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.manifest import Manifest
@@ -37,9 +38,9 @@ class Retention:
     queued or running is open. What the queue doesn't know of stays too.
     """
 
-    def __init__(self, config: Config, spool: Spool, queue: JobClient) -> None:
+    def __init__(self, config: Config, spool: Spool, queue: JobClient, audit: Audit) -> None:
         self._settings = config.retention
-        self._spool, self._queue = spool, queue
+        self._spool, self._queue, self._audit = spool, queue, audit
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
 
@@ -112,4 +113,5 @@ class Retention:
         self._queue.forget(study.names)
         for name in study.names:
             Manifest.remove(self._spool, name)
+        self._audit.deleted(study.uid)
         log.get_logger().info("study_removed", study=study.names[0], age_days=round(study.age_s / _DAY_S, 1))

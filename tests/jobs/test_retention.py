@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sbnode.audit import Audit
 from sbnode.config import Config
 from sbnode.service.retention import Retention
 from tests.jobs.conftest import Node, PeerFactory
@@ -40,7 +41,7 @@ def test_a_study_that_is_done_goes_as_a_whole_and_may_come_again(
     running = node(config(spool_path, port))
     running.queue.submit(fill(running.spool))
     running.settle(4)
-    retention = Retention(running.config, running.spool, running.queue)
+    retention = Retention(running.config, running.spool, running.queue, Audit(None, "SBNODE"))
     assert retention.sweep(time.time() + 29 * DAY_S) == 0
     assert files(spool_path)
     assert retention.sweep(time.time() + 31 * DAY_S) == 1
@@ -60,7 +61,7 @@ def test_a_dead_letter_keeps_its_study_longer(node: NodeFactory, peer: PeerFacto
     running = node(retaining(config(spool_path, port), max_bytes=1))
     running.queue.submit(fill(running.spool))
     running.settle(4)
-    retention = Retention(running.config, running.spool, running.queue)
+    retention = Retention(running.config, running.spool, running.queue, Audit(None, "SBNODE"))
     assert retention.sweep(time.time() + 89 * DAY_S) == 0
     assert retention.sweep(time.time() + 91 * DAY_S) == 1
 
@@ -69,7 +70,7 @@ def test_what_is_open_or_unknown_to_the_queue_is_never_deleted(node: NodeFactory
     running = node(config(spool_path, free_port(), attempts=50, longest_retry_s=600, first_retry_s=600))
     running.queue.submit(fill(running.spool))
     fill(running.spool, study="1.2.4")  # still coming: no manifest
-    retention = Retention(running.config, running.spool, running.queue)
+    retention = Retention(running.config, running.spool, running.queue, Audit(None, "SBNODE"))
     before = len(list((spool_path / "incoming").rglob("*.dcm")))
     assert retention.sweep(time.time() + 1000 * DAY_S) == 0
     assert len(list((spool_path / "incoming").rglob("*.dcm"))) == before
@@ -85,7 +86,7 @@ def test_the_oldest_go_until_the_spool_is_small_enough(node: NodeFactory, peer: 
         time.sleep(0.05)
     used = running.spool.used_bytes()
     settings = retaining(running.config, max_bytes=used - 10)
-    retention = Retention(settings, running.spool, running.queue)
+    retention = Retention(settings, running.spool, running.queue, Audit(None, "SBNODE"))
     assert retention.sweep(time.time()) == 0, "an instance came within the last hour"
     assert retention.sweep(time.time() + DAY_S) == 1
     assert running.spool.studies() == ("1.2.4", "1.2.5")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
+from sbnode.audit import Participant
 from sbnode.config import Config
 from sbnode.scp.completion import SeriesCompletion
 from sbnode.scp.server import Receiver
@@ -36,6 +37,8 @@ class Observed:
     answers: list[tuple[int, int, bool]] = field(default_factory=list)
     too_large: list[str] = field(default_factory=list)
     completions: list[SeriesCompletion] = field(default_factory=list)
+    transfers: list[tuple[Participant, dict[str, int]]] = field(default_factory=list)
+    strangers: list[Participant] = field(default_factory=list)
 
     def association(self, outcome: str, calling_ae_title: str) -> None:
         self.associations.append((outcome, calling_ae_title))
@@ -48,6 +51,12 @@ class Observed:
 
     def completed(self, completion: SeriesCompletion) -> None:
         self.completions.append(completion)
+
+    def transferred(self, sender: Participant, instances: Mapping[str, int]) -> None:
+        self.transfers.append((sender, dict(instances)))
+
+    def turned_away(self, caller: Participant) -> None:
+        self.strangers.append(caller)
 
 
 @dataclass

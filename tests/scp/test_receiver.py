@@ -28,6 +28,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 
+from sbnode.audit import Participant
 from sbnode.errors import ConfigError
 from sbnode.scp.completion import SeriesCompletion
 from sbnode.series import SeriesKey
@@ -119,6 +120,26 @@ def test_a_broken_connection_is_an_abort(start: Start) -> None:
     send_slice(association, ct_slice(1))
     association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
     wait_until(lambda: ("aborted", "PACS") in running.observed.associations, 5, "the abort was noticed")
+
+
+@pytest.mark.parametrize("end", ["release", "abort"])
+def test_what_an_association_added_is_told_once_however_it_ends(start: Start, end: str) -> None:
+    running = start()
+    association = associate(running.port)
+    for number in (1, 2, 2):
+        send_slice(association, ct_slice(number))
+    getattr(association, end)()
+    wait_until(lambda: bool(running.observed.transfers), 5, "the transfer was told")
+    time.sleep(0.3)
+    assert running.observed.transfers == [(Participant("PACS", HOST), {STUDY: 2})]
+
+
+def test_who_is_turned_away_for_a_title_is_told(start: Start) -> None:
+    running = start()
+    associate(running.port, calling="STRANGER")
+    associate(running.port, called="OTHER")
+    wait_until(lambda: len(running.observed.strangers) == 2, 5, "both were told")
+    assert running.observed.strangers == [Participant("STRANGER", HOST), Participant("PACS", HOST)]
 
 
 def test_studies_of_an_earlier_process_are_announced(start: Start) -> None:
