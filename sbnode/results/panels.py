@@ -114,9 +114,10 @@ def cuts(
         size: columns and rows that a picture fits into.
     """
     turned = Anatomical.of(bone)
-    centre = np.array([_middle(turned.level, axis) for axis in range(3)], np.float64)
     if foramen is not None and foramen.place_mm is not None:
         centre = turned.from_grid(bone.grid.to_index(np.array(foramen.place_mm)))
+    else:
+        centre = np.array([_middle(turned.level, axis) for axis in range(3)], np.float64)
     reach = None if reach_mm is None else reach_mm / bone.grid.spacing_mm
     panels = tuple(_cut(bone, turned, volume, axis, centre, reach, size, region) for axis in range(3))
     if foramen is not None and foramen.calibre_mm is not None and reach_mm is not None:
@@ -153,7 +154,7 @@ def _cut(
     picture = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
     position = np.moveaxis(indices, -1, 0)
     level = ndimage.map_coordinates(turned.level, position, order=1, mode="nearest")
-    inferred = ndimage.map_coordinates(turned.inferred.astype(np.uint8), position, order=0, mode="nearest") > 0
+    inferred = ndimage.map_coordinates(turned.inferred.view(np.uint8), position, order=0, mode="nearest") > 0
     _draw_contour(picture, level > 0, bone_segment(region).rgb)
     _draw_contour(picture, inferred & (level > 0), inferred_segment(region).rgb)
     return Panel(f"CT, {_CUTS[axis][0]}", picture, _CUT_LETTERS[axis])

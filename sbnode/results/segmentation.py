@@ -360,8 +360,11 @@ def _settle(segmentation: Dataset, derivation: Derivation, role: str) -> None:
     """Set what highdicom leaves out or takes from the clock and from random numbers."""
     stamp(segmentation, derivation)
     segmentation["PixelData"].VR = "OB"
-    if "PixelPaddingValue" in segmentation:  # of a label map; unsigned, as its pixels
+    if "PixelPaddingValue" in segmentation:
+        # Of a label map: 0, unsigned as its pixels. highdicom describes it as a segment too, whose (absent) colour OHIF
+        # then gives to the first one.
         segmentation["PixelPaddingValue"].VR = "US"
+        segmentation.SegmentSequence = [s for s in segmentation.SegmentSequence if s.SegmentNumber != 0]
     segmentation.ContentQualification = derivation.settings.content_qualification
     uid = result_uid(derivation.job_key, f"{role}.dimensions")
     for item in [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]:

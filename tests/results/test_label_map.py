@@ -22,7 +22,8 @@ def test_it_holds_the_voxels_of_the_binary_one_at_the_same_places(case: str, req
     assert read.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"
     assert read.SegmentationType == "LABELMAP"
     assert read.file_meta.TransferSyntaxUID == RLELossless
-    assert [s.SegmentLabel for s in read.SegmentSequence] == ["Background", "Skull base", "Inferred thin bone"]
+    assert [s.SegmentLabel for s in read.SegmentSequence] == ["Skull base", "Inferred thin bone"]
+    assert read.PixelPaddingValue == 0
     binary = build(scan.bone, scan.volume, derivation())
     frames = binary.pixel_array.reshape(2, -1, *binary.pixel_array.shape[1:])
     assert np.array_equal(read.pixel_array == 1, frames[0])

@@ -125,7 +125,7 @@ def test_the_overlay_lies_on_the_segmented_bone(case: str, clinic: Clinic, share
         looked_at = [positions[int(share * (len(positions) - 1))] for share in HEIGHTS]
         viewer.load_segmentation()
         expected_labels = [str(segment.SegmentLabel) for segment in segmentation.SegmentSequence]
-        assert [label for label in viewer.segment_labels() if label != "Background"] == expected_labels
+        assert list(viewer.segment_labels()) == expected_labels
         for number, position in enumerate(looked_at):
             viewer.show(position)
             viewer.overlay(shown=False)
@@ -136,6 +136,8 @@ def test_the_overlay_lies_on_the_segmented_bone(case: str, clinic: Clinic, share
             changed = (np.abs(marked.rgb.astype(int) - plain.rgb) > SEEN).any(axis=-1)
             expected = bone_at(segmentation, position, marked)
             assert expected.sum() > 500, "the slice shows too little bone to tell"
+            certain = marked.rgb[changed & bone_at(segmentation, position, marked, segment=1)].mean(axis=0)
+            assert certain[0] > certain[2] + 10, "the certain bone isn't shown in its own colour, which is yellowish"
             overlap = dice(changed, expected)
             assert overlap > 0.85  # a screen pixel is smaller than a voxel, and OHIF draws thick outlines
             for shift in ((1, 0), (-1, 0), (0, 1), (0, -1)):
@@ -156,9 +158,13 @@ def frame_positions(segmentation: Dataset) -> list[list[float]]:
 
 
 def bone_at(
-    segmentation: Dataset, position: list[float], shot: Shot, shift: tuple[int, int] = (0, 0)
+    segmentation: Dataset,
+    position: list[float],
+    shot: Shot,
+    shift: tuple[int, int] = (0, 0),
+    segment: int | None = None,
 ) -> NDArray[np.bool_]:
-    """Where the pixels of the screen lie in bone of any segment, by the attributes of PS3.3 C.7.6.2 and no library.
+    """Where the pixels of the screen lie in bone of one or any segment, by the attributes of PS3.3 C.7.6.2 and no library.
 
     ``shift`` moves the bone by so many rows and columns.
     """
@@ -169,6 +175,8 @@ def bone_at(
     for group, frame in zip(
         segmentation.PerFrameFunctionalGroupsSequence, segmentation.pixel_array.astype(bool), strict=True
     ):
+        if segment not in (None, group.SegmentIdentificationSequence[0].ReferencedSegmentNumber):
+            continue
         if np.allclose(np.array(group.PlanePositionSequence[0].ImagePositionPatient, float), position, atol=1e-3):
             mask |= frame
     offset = shot.positions_mm() - np.array(position)
