@@ -275,6 +275,15 @@ class Status(_Section):
 
     host: str = "127.0.0.1"
     port: Port = 9464
+    user: str | None = None
+    """With it, all but /healthz asks for this user and password (basic authentication, RFC 7617)."""
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _user_and_password(self) -> Status:
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file belong together: give both or none")
+        return self
 
 
 class Log(_Section):

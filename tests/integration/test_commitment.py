@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from pydicom.dataset import FileMetaDataset
@@ -44,6 +46,7 @@ def hospital(
     peer = {"ae_title": archive.ae_title, "host": HOST, "port": archive.dicom_port}
     made.settings["archives"] = [{"name": "archive", **peer, **archive_settings}]
     made.settings["destinations"] = [{"name": "archive", **peer, "objects": ["seg", "stl"], "confirm": "commitment"}]
+    made.settings["audit"] = {"path": str(made.folder / "audit.jsonl")}
     made.command = FAKE
     made.start()
     return made, archive
@@ -87,6 +90,26 @@ def test_the_archive_commits_to_what_it_was_sent_and_the_node_to_what_it_receive
     assert len(answer["Success"]) == SLICES
     assert [failure["SOPInstanceUID"] for failure in answer["Failures"]] == [f"1.2.3.1.{SLICES + 1}"]
     assert not list((made.folder / "spool" / "commitments").rglob("*.json"))
+
+    audited = [json.loads(line) for line in (made.folder / "audit.jsonl").read_text().splitlines()]
+    transfers = [
+        (record["EventActionCode"], record["ParticipantObject"][0]["NumberOfInstances"]) for record in audited[1:]
+    ]
+    assert transfers == [("C", SLICES), ("R", 1), ("R", 1)]
+    assert_no_patient_data(made)
+
+
+def assert_no_patient_data(node: Node) -> None:
+    """The patient's name and ID stand in DICOM objects alone: in no log, metric, queue, manifest or audit trail."""
+    with urlopen(f"{node.status_url}/metrics", timeout=10) as answer:
+        texts = {"metrics": answer.read()}
+    node.stop()
+    texts |= {str(path): path.read_bytes() for path in node.folder.rglob("*") if path.is_file()}
+    assert any(name.endswith("queue.sqlite") for name in texts)
+    assert any(name.endswith("sbnode.log") for name in texts)
+    holding = {name for name, content in texts.items() if b"CANARY" in content}
+    assert holding
+    assert {Path(name).suffix for name in holding} == {".dcm"}
 
 
 def test_what_is_missing_of_a_series_is_fetched(

@@ -164,7 +164,7 @@ def bone_at(
     shift: tuple[int, int] = (0, 0),
     segment: int | None = None,
 ) -> NDArray[np.bool_]:
-    """Where the pixels of the screen lie in bone of one or any segment, by the attributes of PS3.3 C.7.6.2 and no library.
+    """Where the pixels of the screen lie in bone of one or any segment, by PS3.3 C.7.6.2 and no library.
 
     ``shift`` moves the bone by so many rows and columns.
     """
