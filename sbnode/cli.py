@@ -315,6 +315,27 @@ def jobs_retry(
             _out.print(f"queued again: {name}", highlight=False, soft_wrap=True)
 
 
+@jobs_app.command("rescan")
+def jobs_rescan(
+    config: ConfigOption = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare its checksum.")] = False,
+) -> None:
+    """Put every study of the spool into the queue again, after the queue's database was lost.
+
+    What the queue knows already changes nothing. Damaged files are reported; then the exit code is 4.
+    """
+    with _exit_codes():
+        settings = _prepare(config)
+        from sbnode import service
+
+        scanned = list(service.rescan(settings, verify=verify))
+        for study in scanned:
+            said = f"damaged: {study.fault}" if study.fault else "queued, or known"
+            _out.print(f"{study.name}: {study.instances} instances, {said}", highlight=False, soft_wrap=True)
+        if any(study.fault for study in scanned):
+            raise typer.Exit(ExitCode.FAILED)
+
+
 @contextmanager
 def _queue(config: Path | None) -> Iterator[JobClient]:
     settings = load_config(config)
@@ -331,7 +352,7 @@ def _queue(config: Path | None) -> Iterator[JobClient]:
 
 
 def _print_items(items: Sequence[Item]) -> None:
-    kinds = {"study": "study", "process": "job", "deliver": "delivery"}
+    kinds = {"study": "study", "process": "job", "deliver": "delivery", "prove": "proof"}
     colours = {"done": "green", "running": "cyan", "dead letter": "red", "rejected": "yellow"}
     table = Table(box=None, pad_edge=False)
     for heading in ("created", "kind", "id", "state", "reason"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sbnode.service.check import Check, check
 from sbnode.service.receiving import serve
+from sbnode.service.rescan import Scanned, rescan
 from sbnode.service.working import adopt, work
 
-__all__ = ["Check", "adopt", "check", "serve", "work"]
+__all__ = ["Check", "Scanned", "adopt", "check", "rescan", "serve", "work"]
