@@ -64,7 +64,7 @@ def test_the_command_line_lists_every_kind_of_item(node: NodeFactory, peer: Peer
     running.settle(6)
     file = spool_path.parent / "config.yaml"
     file.write_text(yaml.safe_dump({"spool": {"path": str(spool_path), "min_free_bytes": 0}}))
-    told = CliRunner().invoke(app, ["jobs", "list", "--config", str(file)])
+    told = CliRunner(env={"COLUMNS": "250"}).invoke(app, ["jobs", "list", "--config", str(file)])
     assert told.exit_code == 0, told.output
     for kind in ("study", "job", "delivery", "proof"):
         assert kind in told.output
