@@ -244,7 +244,7 @@ def probe(
     with _exit_codes():
         settings = load_config(config)
         from sbnode import log
-        from sbnode.scu.probe import OBJECT_CLASSES, probe
+        from sbnode.scu.probe import probe, refused_objects
 
         log.configure(settings.log)
         destination = next((d for d in settings.destinations if d.name == name), None)
@@ -258,8 +258,7 @@ def probe(
             mark = "[green]takes  [/green]" if offer.syntaxes else "[yellow]refuses[/yellow]"
             syntaxes = ", ".join(syntax.name for syntax in offer.syntaxes)
             _out.print(f"{mark} {offer.name}" + (f": {syntaxes}" if syntaxes else ""), highlight=False)
-        taken = {offer.sop_class for offer in offers if offer.syntaxes}
-        refused = [kind for kind in destination.objects if OBJECT_CLASSES[kind] not in taken]
+        refused = refused_objects(destination.objects, offers)
         if refused:
             wanted = ", ".join(kind for kind in destination.objects if kind not in refused)
             _out.print(

@@ -217,6 +217,8 @@ class Destination(Peer):
     """When an object counts as delivered: its C-STORE was accepted; or, beyond that, the destination committed to its
     storage (PS3.4 annex J), or lists it in a C-FIND.
     """
+    confirm_within_s: float = Field(3600.0, gt=0)
+    """So long it may take to do so; then the object is sent again, three times in all."""
 
 
 class WebDestination(_Section):
@@ -228,6 +230,7 @@ class WebDestination(_Section):
     objects: tuple[ResultObject, ...] = ("seg", "stl", "sr", "preview")
     confirm: Literal["accepted", "query"] = "accepted"
     """When an object counts as delivered: it was accepted; or, beyond that, it is listed by QIDO-RS."""
+    confirm_within_s: float = Field(3600.0, gt=0)
     token_file: Path | None = None
     """File with a bearer token."""
     user: str | None = None
@@ -338,13 +341,28 @@ class Config(_Section):
         return self
 
     @model_validator(mode="after")
-    def _reports_are_let_in(self) -> Config:
+    def _callers_are_let_in(self) -> Config:
+        allowed = self.receive.calling_ae_titles
+        for archive in self.archives:
+            if archive.ae_title not in allowed:
+                raise ValueError(
+                    f"archive {archive.name}: {archive.ae_title} must be among "
+                    "receive.calling_ae_titles, for it sends to this node"
+                )
         for destination in self.destinations:
-            if destination.confirm == "commitment" and destination.ae_title not in self.receive.calling_ae_titles:
+            if destination.confirm == "commitment" and destination.ae_title not in allowed:
                 raise ValueError(
                     f"destination {destination.name}: confirm: commitment needs {destination.ae_title} among "
                     "receive.calling_ae_titles, for it may report on an association of its own"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _archives_differ(self) -> Config:
+        for what in ("name", "ae_title"):
+            found = [getattr(archive, what) for archive in self.archives]
+            if len(set(found)) < len(found):
+                raise ValueError(f"archives: two of them have the same {what}")
         return self
 
     @property

@@ -57,6 +57,7 @@ def test_the_default_models_are_those_of_the_package(tmp_path: Path) -> None:
             "destinations: [{name: a, ae_title: A, host: h, port: 104, objects: [labelmap]}]",
             "results.label_map to true",
         ),
+        ("archives: [{name: a, ae_title: A, host: h, port: 104}]", "A must be among receive.calling_ae_titles"),
         (
             "destinations: [{name: a, ae_title: A, host: h, port: 104, confirm: commitment}]",
             "needs A among receive.calling_ae_titles",

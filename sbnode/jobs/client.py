@@ -40,7 +40,7 @@ class Item:
 
     id: str
     kind: str
-    """study, process or deliver."""
+    """study, process, deliver or prove."""
     state: str
     """queued, running, done, rejected, dead letter or cancelled."""
     queue: str
@@ -114,11 +114,31 @@ class JobClient:
         return sorted(found.values(), key=lambda item: item.created_at)
 
     def retry(self, prefix: str) -> list[str]:
-        """Start what ``find`` returns and what ended without a result again from its beginning; return the ids."""
+        """Start what ``find`` returns and what ended without a result again from its beginning; return the ids.
+
+        An object that a destination didn't prove to hold is sent again.
+        """
         ended = [item for item in self.find(prefix) if item.state in RETRIED]
-        for item in ended:
-            self._client.rewind_workflow(item.id, queue_name=item.queue, application_version=queues.WORKFLOWS_VERSION)
-        return [item.id for item in ended]
+        return [self._send_again(item) if item.kind == "prove" else self._rewind(item) for item in ended]
+
+    def _rewind(self, item: Item) -> str:
+        self._client.rewind_workflow(item.id, queue_name=item.queue, application_version=queues.WORKFLOWS_VERSION)
+        return item.id
+
+    def _send_again(self, item: Item) -> str:
+        """Send anew what a destination doesn't hold; asking it again would only give the same answer."""
+        name, _, which = item.id.rpartition(".proof-")
+        job_key, destination, kind = name.split(".")
+        number = int(which.partition("-")[0]) + 1
+        options: EnqueueOptions = {
+            "workflow_name": "deliver",
+            "queue_name": queues.delivery(destination),
+            "workflow_id": queues.sending(name, number),
+            "app_version": queues.WORKFLOWS_VERSION,
+        }
+        self._client.enqueue(options, job_key, destination, kind, number)
+        self._client.delete_workflows([item.id])
+        return queues.sending(name, number)
 
     def state(self, names: Sequence[str]) -> str:
         """Return how far everything whose id begins with one of ``names`` is: open, dead letter, done, or unknown."""

@@ -20,8 +20,8 @@ from sbnode.spool import Commitments, Reference
 __all__ = ["Proof", "Sent", "find_proof"]
 
 Proof = Literal["proven", "waiting", "missing", "unproven"]
-"""``proven``: the destination says that it holds every instance; ``missing``: that it doesn't; ``waiting``: it was
-asked and may answer later; ``unproven``: it can't be asked.
+"""``proven``: the destination says that it holds every instance; ``missing``: that it doesn't, and time is up;
+``waiting``: it may say so later; ``unproven``: it can't be asked.
 """
 
 
@@ -58,8 +58,8 @@ def find_proof(
 ) -> Proof:
     """Ask ``destination``, in the way that ``confirm`` names, whether it holds what was sent.
 
-    A commitment that isn't reported stays ``waiting``; ``last`` gives up on the report, and asks by C-FIND instead. So
-    it is with a destination that does no storage commitment at all.
+    What isn't there yet may be on its way into a database, and a commitment may be reported later: until ``last`` both
+    are waited for. Where no report came, or the destination does no storage commitment at all, it is asked by C-FIND.
 
     Args:
         sent: what it should hold.
@@ -72,18 +72,24 @@ def find_proof(
     Raises:
         DestinationUnavailable: it can't be asked now.
     """
-    if isinstance(destination, WebDestination):
-        return _listed(sent, stow.held(sent.series, destination))
-    if destination.confirm == "commitment":
+    if isinstance(destination, Destination) and destination.confirm == "commitment":
         uid = result_uid(transaction, "commitment")
         report = _report(sent, destination, calling_ae_title, commitments, uid)
-        if report is not None and not (last and report == "waiting"):
+        if report == "waiting" and not last:
             return report
         commitments.forget(uid)
+        if report in ("proven", "missing"):
+            return report
     try:
-        return _listed(sent, archive.held(sent.series, destination, calling_ae_title))
+        held = (
+            stow.held(sent.series, destination)
+            if isinstance(destination, WebDestination)
+            else archive.held(sent.series, destination, calling_ae_title)
+        )
     except DestinationRefused:
         return "unproven"
+    proof = _listed(sent, held)
+    return "waiting" if proof == "missing" and not last else proof
 
 
 def _report(
@@ -98,14 +104,12 @@ def _report(
         try:
             report = commitment.request(sent.references, uid, destination, calling_ae_title)
         except DestinationRefused:
-            commitments.forget(uid)
             return None
         except DeliveryError:
             commitments.forget(uid)
             raise
         if report is None:
             return "waiting"
-    commitments.forget(uid)
     return _listed(sent, frozenset(report.committed))
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from sbnode.config import Config
 
-__all__ = ["APPLICATION", "INFERENCE", "STUDY", "WORKFLOWS_VERSION", "database_url", "delivery", "names", "proof"]
+__all__ = [
+    "APPLICATION",
+    "INFERENCE",
+    "STUDY",
+    "WORKFLOWS_VERSION",
+    "database_url",
+    "delivery",
+    "names",
+    "proof",
+    "sending",
+]
 
 WORKFLOWS_VERSION = "1"
 """Raised only when the order of a workflow's steps changes: waiting work is done by its own version alone."""
@@ -23,10 +33,15 @@ def proof(destination: str) -> str:
     return f"proof.{destination}"
 
 
+def sending(name: str, number: int) -> str:
+    """Return the id of the ``number``-th sending, from 2, of what is called ``name``: job, destination and object."""
+    return f"{name}.sending-{number}"
+
+
 def names(config: Config) -> tuple[str, ...]:
     """Return the names of all queues."""
     destinations = config.all_destinations
-    proofs = (proof(destination.name) for destination in destinations if destination.confirm != "accepted")
+    proofs = (proof(destination.name) for destination in destinations)
     return (STUDY, INFERENCE, *(delivery(destination.name) for destination in destinations), *proofs)
 
 

@@ -152,7 +152,7 @@ class Steps:
                 metrics.STAGE_DURATION.labels("deliver").observe(perf_counter() - started)
                 self._observe_end_to_end(job_key)
                 self._log.info("delivered", **facts, **outcome)
-            metrics.DELIVERIES.labels(destination_name, kind, outcome["status"]).inc()
+            metrics.DELIVERIES.labels(destination_name, outcome.get("sent", kind), outcome["status"]).inc()
             return outcome
 
     def confirms(self, destination_name: str) -> bool:
@@ -160,26 +160,43 @@ class Steps:
         destination = self._destinations.get(destination_name)
         return destination is not None and destination.confirm != "accepted"
 
-    def prove(self, job_key: str, destination_name: str, kind: str, sending: int, last: bool) -> Outcome:
-        """Ask a destination whether it holds what was sent it for the ``sending``-th time; ``last``: no longer wait."""
+    def prove(self, job_key: str, destination_name: str, kind: str, sending: int, number: int) -> Outcome:
+        """Ask a destination, for the ``number``-th time, whether it holds what was sent it for the ``sending``-th time.
+
+        ``waiting`` and ``unavailable`` are worth asking again later; then the time of ``confirm_within_s`` isn't up.
+        """
         with self._doing():
             facts = {"job": job_key, "destination": destination_name, "object": kind}
+            last = False
             try:
                 destination = self._destination(destination_name)
-                calling = getattr(destination, "calling_ae_title", None) or self._config.node.ae_title
-                sent = Sent.of(self._files(self._spool.result_folder(job_key), kind))
-                name = f"{job_key}.{destination_name}.{kind}.{sending}"
-                proof = self._find_proof(
-                    sent, destination, calling, self._spool.commitments, transaction=name, last=last
-                )
-                outcome = {"status": str(proof)}
+                last = self._waited_s(number) >= destination.confirm_within_s
+                outcome = self._proof(job_key, destination, kind, sending, last=last)
             except Exception as error:
                 outcome = _fault(error)
+                if outcome["status"] == "unavailable" and last:
+                    outcome = {**outcome, "status": "failed", "reason": f"it could not be asked: {outcome['reason']}"}
                 self._log.warning("proof_failed", **facts, **outcome, **_place(error))
             else:
                 self._log.info("proof", **facts, **outcome)
             metrics.PROOFS.labels(destination_name, kind, outcome["status"]).inc()
             return outcome
+
+    def _proof(
+        self, job_key: str, destination: Destination | WebDestination, kind: str, sending: int, *, last: bool
+    ) -> Outcome:
+        if destination.confirm == "accepted":
+            return {"status": "unproven"}  # the setting was changed meanwhile
+        calling = getattr(destination, "calling_ae_title", None) or self._config.node.ae_title
+        sent = Sent.of(self._files(self._spool.result_folder(job_key), kind))
+        name = f"{job_key}.{destination.name}.{kind}.{sending}"
+        proof = self._find_proof(sent, destination, calling, self._spool.commitments, transaction=name, last=last)
+        return {"status": str(proof)}
+
+    def _waited_s(self, number: int) -> float:
+        """How long the questions before the ``number``-th one were apart, without the jitter."""
+        law = self._config.queue
+        return sum(retry_delay_s(n, law.first_retry_s, law.longest_retry_s, 0.5) for n in range(1, number))
 
     def _choice(self, study: Sequence[Series]) -> tuple[Choice, str]:
         """Return the series to process and the key of its job."""
@@ -189,16 +206,17 @@ class Steps:
     def _send(self, folder: Path, kind: str, destination: Destination | WebDestination) -> tuple[str, int]:
         """Send an object, or one after the other those of a series.
 
-        A destination that takes no label map gets the binary segmentation instead.
+        A destination that takes no label map, and doesn't get the binary segmentation anyway, gets that instead.
 
         Returns:
             What was sent, and the first status that isn't success.
         """
         try:
             statuses = [self._send_one(path, destination) for path in self._files(folder, kind)]
-        except DestinationRefused:
-            if kind != "labelmap":
+        except DestinationRefused as error:
+            if kind != "labelmap" or "seg" in destination.objects:
                 raise
+            self._log.info("binary_instead", destination=destination.name, **log.fault(error))
             return self._send(folder, "seg", destination)
         return kind, next((status for status in statuses if status), 0x0000)
 

@@ -84,12 +84,11 @@ def _register(steps: Steps, law: Queue) -> None:
 
     @DBOS.workflow(name="prove")
     def prove(job_key: str, destination: str, kind: str, sending: int, number: int) -> Outcome:
-        last = number >= law.attempts
-        outcome = DBOS.run_step(None, steps.prove, job_key, destination, kind, sending, last)
+        outcome = DBOS.run_step(None, steps.prove, job_key, destination, kind, sending, number)
         name, status = f"{job_key}.{destination}.{kind}", outcome["status"]
         if status == "failed":
             raise DeadLetter(f"failed: {outcome['reason']}")
-        if status in ("waiting", "unavailable") and not last:
+        if status in ("waiting", "unavailable"):
             # Not by sleeping: what waits for hours must hold up nothing else.
             delay_s = retry_delay_s(number, law.first_retry_s, law.longest_retry_s, _draw(f"{name}.{number}"))
             again = SetWorkflowID(f"{name}.proof-{sending}-{number + 1}")
@@ -98,7 +97,8 @@ def _register(steps: Steps, law: Queue) -> None:
         if status == "missing":
             if sending >= SENDINGS:
                 raise DeadLetter(f"missing: the destination accepted it {sending} times and doesn't hold it")
-            with SetWorkflowID(f"{name}.sending-{sending + 1}"):
+            again = SetWorkflowID(queues.sending(name, sending + 1))
+            with again, SetEnqueueOptions(delay_seconds=law.first_retry_s):
                 DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind, sending + 1)
         return outcome
 

@@ -20,7 +20,7 @@ __all__ = ["MOST_TRIANGLES", "SMALLEST_PART_MM3", "Surface", "extract"]
 MOST_TRIANGLES = 600_000
 """A finer surface is decimated to so many triangles: an STL of 30 MB."""
 _AGGRESSIVENESS = 7.0
-"""The default of fast-simplification; lower is slower, and measured no better."""
+"""The default of fast-simplification; lower is slower."""
 SMALLEST_PART_MM3 = 3.0
 """Separate specks and closed bubbles smaller than this are left out: noise, and nothing that prints. mm3."""
 _NEAREST_LEVEL = 1e-3

@@ -22,11 +22,13 @@ from sbnode.config import Completion
 from sbnode.scp.continuity import Slice, is_continuous
 from sbnode.series import Instance, SeriesKey
 
-__all__ = ["CompletionTracker", "ExpectedCount", "Reason", "Retrieve", "SeriesCompletion", "StudyCompletion"]
+__all__ = ["CompletionTracker", "ExpectedCount", "Held", "Reason", "Retrieve", "SeriesCompletion", "StudyCompletion"]
 
 Reason = Literal["count", "association_end", "idle"]
 ExpectedCount = Callable[[SeriesKey], int | None]
 """Asks for the number of instances of a series; None when it isn't known."""
+Held = Callable[[SeriesKey], int]
+"""Counts the instances of a series that are stored, those of earlier times included."""
 Retrieve = Callable[[SeriesKey], bool]
 """Has a series sent again; whether that was promised."""
 
@@ -70,8 +72,10 @@ class CompletionTracker:
         settings: Completion,
         expected_count: ExpectedCount | None = None,
         retrieve: Retrieve | None = None,
+        held: Held | None = None,
     ) -> None:
         self._settings = settings
+        self._held = held
         self._expected_count = expected_count
         self._retrieve = retrieve
         self._studies: dict[str, dict[SeriesKey, _OpenSeries]] = {}
@@ -89,7 +93,9 @@ class CompletionTracker:
 
     def stored(self, key: SeriesKey, instances: int, now_s: float) -> None:
         """Note a series that was stored by an earlier process: it becomes complete by idle time."""
-        self._open(key, now_s).instances += instances
+        series = self._open(key, now_s)
+        series.instances += instances
+        series.retrieved = True  # at its time; not again at every start
 
     def ended(self, association: int, *, released: bool) -> None:
         """Note the end of an association, by A-RELEASE or otherwise."""
@@ -126,7 +132,7 @@ class CompletionTracker:
             expected = self._expected_count(key)
             if expected is not None:
                 # The archive knows better than the gaps: with fewer instances than it has, wait for the rest.
-                return "count" if series.instances >= expected else None
+                return "count" if self._count(key, series) >= expected else None
         continuous = released and self._settings.association_end and is_continuous(series.slices.values())
         return "association_end" if continuous else None
 
@@ -145,4 +151,7 @@ class CompletionTracker:
             return False
         series.retrieved = True
         expected = self._expected_count(key)
-        return expected is not None and series.instances < expected and self._retrieve(key)
+        return expected is not None and self._count(key, series) < expected and self._retrieve(key)
+
+    def _count(self, key: SeriesKey, series: _OpenSeries) -> int:
+        return series.instances if self._held is None else self._held(key)

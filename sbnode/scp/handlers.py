@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE
@@ -120,10 +120,7 @@ class Handlers:
     def on_closed(self, event: Event) -> None:
         """The connection is closed: after a release, which was noted before, or without one."""
         self._intake.forget(event.assoc)
-        with self._lock:
-            added = self._added.pop(event.assoc, None)
-        if added:
-            self._observer.transferred(_participant(event.assoc, _calling_ae_title(event.assoc)), added)
+        self._tell_added(event.assoc)
         if event.assoc.requestor.primitive is None:
             # Closed before any request, as probes do. Without this note, the thread that waits for the
             # request would stay until the ARTIM timer ends.
@@ -172,6 +169,7 @@ class Handlers:
 
     def on_n_action(self, event: Event) -> tuple[int, None]:
         """Storage Commitment: a sender asks for proof (PS3.4 J.3.2). It is reported on another association."""
+        self._give_back(event.assoc, cast(N_ACTION, event.request).ActionInformation)
         calling_ae_title = _calling_ae_title(event.assoc)
         if calling_ae_title not in {archive.ae_title for archive in self._config.archives}:
             get_logger().warning(
@@ -184,7 +182,11 @@ class Handlers:
 
     def on_n_event_report(self, event: Event) -> tuple[int, None]:
         """Storage Commitment: an archive reports what this node asked it (PS3.4 J.3.3)."""
+        self._give_back(event.assoc, cast(N_EVENT_REPORT, event.request).EventInformation)
         return self._noted(lambda: self._reported(event)), None
+
+    def _give_back(self, association: Association, content: BytesIO | None) -> None:
+        self._intake.give_back(association, 0 if content is None else len(content.getvalue()))
 
     def _owe(self, event: Event, calling_ae_title: str) -> int:
         self._commitments.owe(Request.of(event.action_information, calling_ae_title))
@@ -238,6 +240,12 @@ class Handlers:
         calling_ae_title = _calling_ae_title(event.assoc)
         return self._store(sop_class_uid, sop_instance_uid, event.context.transfer_syntax, calling_ae_title, data_set)
 
+    def _tell_added(self, association: Association) -> None:
+        with self._lock:
+            added = self._added.pop(association, None)
+        if added:
+            self._observer.transferred(_participant(association, _calling_ae_title(association)), added)
+
     def _count(self, association: Association, stored: Stored) -> None:
         with self._lock:
             self._added.setdefault(association, Counter())[stored.key.study_instance_uid] += 1
@@ -245,10 +253,14 @@ class Handlers:
     def _has_place(self, association: Association) -> bool:
         """Count in an association unless there are ``max_associations``; silent connections take no place."""
         with self._lock:
-            for ended in [other for other in self._associations if not other.is_alive()]:
-                # Also those whose end pynetdicom didn't report, because the peer broke the protocol.
-                self._associations.discard(ended)
-                self._intake.forget(ended)
+            ended = [other for other in self._associations if not other.is_alive()]
+        for other in ended:
+            # Also those whose end pynetdicom didn't report, because the peer broke the protocol, and those that were
+            # closed while an instance was being stored.
+            self._intake.forget(other)
+            self._tell_added(other)
+        with self._lock:
+            self._associations.difference_update(ended)
             if len(self._associations) >= self._config.receive.max_associations:
                 return False
             self._associations.add(association)

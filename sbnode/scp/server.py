@@ -61,7 +61,9 @@ class Receiver:
     ) -> None:
         self._config = config
         observer = observer or Silent()
-        self._watch = CompletionWatch(config.receive.completion, on_study_complete, observer, expected_count, retrieve)
+        self._watch = CompletionWatch(
+            config.receive.completion, on_study_complete, observer, expected_count, retrieve, spool.count
+        )
         self._handlers = Handlers(config, spool.store, spool.commitments, self._watch, observer)
         self._ae = _application_entity(config)
         self._tls: ssl.SSLContext | None = None

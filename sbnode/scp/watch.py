@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from sbnode.config import Completion
 from sbnode.log import fault, get_logger, short_hash
-from sbnode.scp.completion import CompletionTracker, ExpectedCount, Retrieve, SeriesCompletion, StudyCompletion
+from sbnode.scp.completion import CompletionTracker, ExpectedCount, Held, Retrieve, SeriesCompletion, StudyCompletion
 from sbnode.scp.observer import Observer
 from sbnode.series import Instance, SeriesKey
 
@@ -35,9 +35,10 @@ class CompletionWatch:
         observer: Observer,
         expected_count: ExpectedCount | None = None,
         retrieve: Retrieve | None = None,
+        held: Held | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tracker = CompletionTracker(settings, expected_count, retrieve)
+        self._tracker = CompletionTracker(settings, expected_count, retrieve, held)
         self._on_study_complete = on_study_complete
         self._observer = observer
         self._clock = clock
@@ -71,23 +72,32 @@ class CompletionWatch:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._take_notes()
-            now_s = self._clock()
-            for study in self._tracker.complete(now_s):
-                for completion in study.series:
-                    self._observer.completed(completion)
-                self._due.append(study)
-                self._next_offer_s = now_s
-            if now_s >= self._next_offer_s:
-                self._offer()
+            try:
+                self._turn()
+            except Exception as error:
+                # The thread's boundary: without it no study would ever be complete again. A series whose note was lost
+                # completes by idle time.
+                get_logger().error("completion_failed", **fault(error))
             self._stopping.wait(_TICK_S)
+
+    def _turn(self) -> None:
+        self._take_notes()
+        now_s = self._clock()
+        for study in self._tracker.complete(now_s):
+            for completion in study.series:
+                self._observer.completed(completion)
+            self._due.append(study)
+            self._next_offer_s = now_s
+        if now_s >= self._next_offer_s:
+            self._offer()
 
     def _take_notes(self) -> None:
         while True:
             try:
-                self._notes.get_nowait()()
+                note = self._notes.get_nowait()
             except queue.Empty:
                 return
+            note()
 
     def _offer(self) -> None:
         due, self._due = self._due, []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 from pydicom.dataset import Dataset
 from pynetdicom.presentation import build_context
@@ -13,8 +16,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from sbnode.config import Archive, Peer
-from sbnode.errors import DeliveryError, DestinationUnavailable
-from sbnode.log import get_logger, short_hash
+from sbnode.errors import DestinationUnavailable
+from sbnode.log import fault, get_logger, short_hash
 from sbnode.scu.association import association
 from sbnode.series import SeriesKey
 
@@ -24,6 +27,12 @@ _PENDING = (0xFF00, 0xFF01)
 _DONE_WITH_FAILURES = 0xB000
 _REMEMBERED_S = 10.0
 """An archive that sends every instance on an association of its own isn't asked after each of them."""
+_LEFT_ALONE_S = 300.0
+"""An archive that couldn't be asked isn't asked again for so long."""
+_MOVE_S = 600.0
+"""An archive may answer C-MOVE once, after the last instance (PS3.4 C.4.2.3)."""
+
+Answer = TypeVar("Answer")
 
 
 def held(series: SeriesKey, peer: Peer, calling_ae_title: str) -> frozenset[str]:
@@ -35,11 +44,11 @@ def held(series: SeriesKey, peer: Peer, calling_ae_title: str) -> frozenset[str]
     """
     query = _query("IMAGE", series)
     query.SOPInstanceUID = ""
-    return frozenset(str(match.SOPInstanceUID) for match in _find(query, peer, calling_ae_title))
+    return frozenset(str(match.get("SOPInstanceUID")) for match in _find(query, peer, calling_ae_title))
 
 
 class Archives:
-    """The archives that studies come from.
+    """The archives that studies come from. Whatever one of them does, no more happens than that it isn't asked.
 
     Args:
         archives: asked one after the other, until one knows the series.
@@ -50,6 +59,8 @@ class Archives:
         self._archives = archives
         self._ae_title = ae_title
         self._counts: dict[SeriesKey, tuple[float, int | None]] = {}
+        self._silent_until_s: dict[str, float] = {}
+        self._moving = threading.Lock()
 
     def expected_count(self, series: SeriesKey) -> int | None:
         """Return how many instances the series has, or None when no archive says so."""
@@ -57,40 +68,64 @@ class Archives:
         self._counts = {key: entry for key, entry in self._counts.items() if now_s - entry[0] < _REMEMBERED_S}
         if series not in self._counts:
             counts = (self._count(series, archive) for archive in self._archives)
-            self._counts[series] = (now_s, next((count for count in counts if count), None))
+            found = next((count for count in counts if count), None)
+            self._counts[series] = (time.monotonic(), found)
         return self._counts[series][1]
 
     def retrieve(self, series: SeriesKey) -> bool:
-        """Have an archive send the series to this node again; return whether one did."""
-        return any(self._move(series, archive) for archive in self._archives if archive.retrieve)
+        """Have the archives send the series to this node again, one series at a time and without waiting for it.
+
+        Returns:
+            Whether there is one to ask.
+        """
+        asked = [archive for archive in self._archives if archive.retrieve]
+        if asked:
+            threading.Thread(target=self._retrieve, args=(series, asked), name="retrieval", daemon=True).start()
+        return bool(asked)
+
+    def _retrieve(self, series: SeriesKey, archives: Sequence[Archive]) -> None:
+        with self._moving:
+            for archive in archives:
+                if self._asked(archive, partial(self._move, series, archive)):
+                    return
 
     def _count(self, series: SeriesKey, archive: Archive) -> int | None:
-        """Return the count of one archive; None where it has none or can't be asked, which is logged."""
-        query = _query("SERIES", series)
-        query.NumberOfSeriesRelatedInstances = None
+        return self._asked(archive, partial(self._counted, series, archive))
+
+    def _asked(self, archive: Archive, question: Callable[[], Answer]) -> Answer | None:
+        """Return an archive's answer, or None from one that can't be asked; that one is left alone for a while."""
+        if time.monotonic() < self._silent_until_s.get(archive.name, 0.0):
+            return None
         try:
-            matches = list(_find(query, archive, self._calling(archive)))
-            if not matches:
-                return None
-            # Optional for the archive (PS3.4 table C.6-3); where it is missing, the instances are counted.
-            count = matches[0].get("NumberOfSeriesRelatedInstances")
-            return int(count) if count else len(held(series, archive, self._calling(archive)))
-        except DeliveryError as error:
-            get_logger().warning("archive_not_asked", archive=archive.name, reason=str(error))
+            return question()
+        except Exception as error:
+            # The boundary to another system: neither its fault nor that of its certificates may stop completion.
+            self._silent_until_s[archive.name] = time.monotonic() + _LEFT_ALONE_S
+            get_logger().warning("archive_not_asked", archive=archive.name, **fault(error))
             return None
 
+    def _counted(self, series: SeriesKey, archive: Archive) -> int | None:
+        query = _query("SERIES", series)
+        query.NumberOfSeriesRelatedInstances = None
+        matches = list(_find(query, archive, self._calling(archive)))
+        if not matches:
+            return None
+        # Optional for the archive (PS3.4 table C.6-3); where it is missing, the instances are counted.
+        count = matches[0].get("NumberOfSeriesRelatedInstances")
+        return int(count) if count else len(held(series, archive, self._calling(archive)))
+
     def _move(self, series: SeriesKey, archive: Archive) -> bool:
-        facts = {"archive": archive.name, "series": short_hash(series.series_instance_uid)}
         context = build_context(StudyRootQueryRetrieveInformationModelMove)
-        try:
-            with association(archive, [context], self._calling(archive)) as established:
-                answers = list(established.send_c_move(_query("SERIES", series), self._ae_title, _MOVE))
-        except DeliveryError as error:
-            get_logger().warning("retrieval_failed", **facts, reason=str(error))
-            return False
+        with association(archive, [context], self._calling(archive), answer_s=_MOVE_S) as established:
+            answers = list(established.send_c_move(_query("SERIES", series), self._ae_title, _MOVE))
         status = answers[-1][0].get("Status") if answers else None
         done = status in (0x0000, _DONE_WITH_FAILURES)
-        get_logger().info("retrieved" if done else "retrieval_failed", **facts, status=_words(status))
+        get_logger().info(
+            "retrieved" if done else "retrieval_failed",
+            archive=archive.name,
+            series=short_hash(series.series_instance_uid),
+            status=_words(status),
+        )
         return done
 
     def _calling(self, archive: Archive) -> str:

@@ -30,10 +30,12 @@ def association(
     *,
     handlers: Sequence[EventHandlerType] = (),
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    answer_s: float | None = None,
 ) -> Iterator[Association]:
     """Request an association with ``destination`` and release it afterwards.
 
-    ``handlers`` are of what it may request on it; ``roles`` are proposed beside the contexts (PS3.7 D.3.3.4).
+    ``handlers`` are of what it may request on it; ``roles`` are proposed beside the contexts (PS3.7 D.3.3.4);
+    ``answer_s`` is how long an answer may take, instead of ``destination.timeout_s``.
 
     Raises:
         DestinationUnavailable: no connection, no answer in time, association rejected or aborted.
@@ -41,7 +43,7 @@ def association(
         ConfigError: the destination's certificates can't be read.
     """
     connected = Event()
-    requested = _request(destination, contexts, calling_ae_title, connected, handlers, roles)
+    requested = _request(destination, contexts, calling_ae_title, connected, handlers, roles, answer_s)
     if not requested.is_established:
         raise _failure(requested, destination, connected.is_set())
     try:
@@ -58,6 +60,7 @@ def _request(
     connected: Event,
     handlers: Sequence[EventHandlerType],
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation],
+    answer_s: float | None,
 ) -> Association:
     entity = AE(ae_title=calling_ae_title)
     entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
@@ -65,8 +68,7 @@ def _request(
     # pynetdicom waits for ever for a connection unless told otherwise.
     entity.connection_timeout = destination.timeout_s
     entity.acse_timeout = destination.timeout_s
-    entity.dimse_timeout = destination.timeout_s
-    entity.network_timeout = destination.timeout_s
+    entity.dimse_timeout = entity.network_timeout = answer_s or destination.timeout_s
     tls = (_tls_context(destination.tls), destination.host) if destination.tls else None
     try:
         return entity.associate(

@@ -33,8 +33,10 @@ _SAME_ASSOCIATION_S = 2.0
 def request(references: Sequence[Reference], transaction_uid: str, peer: Peer, calling_ae_title: str) -> Report | None:
     """Ask ``peer`` to commit to the storage of ``references`` (N-ACTION); return its report if it comes at once.
 
+    An answer that was lost counts as a request that was taken: its report will tell.
+
     Raises:
-        DestinationUnavailable: no connection, no answer in time, or a status that says it can't now.
+        DestinationUnavailable: no connection, or a status that says it can't now.
         DestinationRefused: it doesn't do storage commitment.
     """
     content = Dataset()
@@ -53,7 +55,8 @@ def request(references: Sequence[Reference], transaction_uid: str, peer: Peer, c
     context = build_context(StorageCommitmentPushModel)
     with association(peer, [context], calling_ae_title, handlers=[(evt.EVT_N_EVENT_REPORT, on_report)]) as established:
         answer, _ = established.send_n_action(content, _REQUEST, StorageCommitmentPushModel, PUSH_MODEL_INSTANCE)
-        _require_success(answer, peer, "N-ACTION")
+        if answer.get("Status") is not None:
+            _require_success(answer, peer, "N-ACTION")
         came.wait(_SAME_ASSOCIATION_S)
     return reports[0] if reports else None
 
@@ -67,7 +70,9 @@ def prove(request: Request, held: frozenset[str], peer: Peer, calling_ae_title: 
     """
     content = Dataset()
     content.TransactionUID = request.transaction_uid
-    content.ReferencedSOPSequence = [_item(reference) for reference in request.references if reference[1] in held]
+    stored = [_item(reference) for reference in request.references if reference[1] in held]
+    if stored:
+        content.ReferencedSOPSequence = stored
     missing = [_item(reference) for reference in request.references if reference[1] not in held]
     for item in missing:
         item.FailureReason = _NO_SUCH_INSTANCE

@@ -6,7 +6,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from sbnode.config import Destination
+from sbnode.config import Peer
 from sbnode.errors import DestinationUnavailable
 from sbnode.scu.association import association
 
@@ -16,7 +16,7 @@ SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 """What is proposed."""
 
 
-def echo(destination: Destination, calling_ae_title: str) -> None:
+def echo(destination: Peer, calling_ae_title: str) -> None:
     """Return when ``destination`` answers C-ECHO with success.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom.uid import (
@@ -27,7 +28,7 @@ from sbnode.config import Destination, ResultObject
 from sbnode.errors import DestinationRefused
 from sbnode.scu.association import association
 
-__all__ = ["OBJECT_CLASSES", "Offer", "probe"]
+__all__ = ["OBJECT_CLASSES", "Offer", "probe", "refused_objects"]
 
 LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")
 """Label Map Segmentation Storage (PS3.4 table B.5-1)."""
@@ -52,6 +53,10 @@ _OFFERS: tuple[tuple[UID, tuple[UID, ...]], ...] = (
     (StudyRootQueryRetrieveInformationModelFind, _UNCOMPRESSED),
     (StudyRootQueryRetrieveInformationModelMove, _UNCOMPRESSED),
 )
+
+
+_SENT_IN: dict[ResultObject, UID] = {"labelmap": RLELossless}
+"""The one transfer syntax of objects that are sent compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +92,21 @@ def probe(destination: Destination, calling_ae_title: str) -> tuple[Offer, ...]:
         Offer(sop_class, tuple(syntax for syntax in syntaxes if (sop_class, syntax) in taken))
         for sop_class, syntaxes in _OFFERS
     )
+
+
+def refused_objects(objects: Sequence[ResultObject], offers: Sequence[Offer]) -> tuple[ResultObject, ...]:
+    """Return those of ``objects`` that would become dead letters.
+
+    A label map that isn't taken is one only if the binary segmentation, which is sent in its place, isn't either, or is
+    listed beside it.
+    """
+    taken = {offer.sop_class: offer.syntaxes for offer in offers if offer.syntaxes}
+
+    def is_taken(kind: ResultObject) -> bool:
+        syntaxes = taken.get(OBJECT_CLASSES[kind], ())
+        return bool(syntaxes) and _SENT_IN.get(kind, syntaxes[0]) in syntaxes
+
+    refused = [kind for kind in objects if not is_taken(kind)]
+    if "labelmap" in refused and "seg" not in objects and is_taken("seg"):
+        refused.remove("labelmap")
+    return tuple(refused)

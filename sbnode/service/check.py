@@ -42,6 +42,10 @@ def check(config: Config) -> Iterator[Check]:
     allowed = config.receive.calling_ae_titles
     nobody = "receive.calling_ae_titles is empty, so nobody may send; name the AE titles of your senders"
     yield Check(f"{len(allowed)} AE titles may send", None if allowed else nobody)
+    for archive in config.archives:
+        calling = archive.calling_ae_title or config.node.ae_title
+        fault = _fault_of(partial(echo, archive, calling))
+        yield Check(f"archive '{archive.name}' answers C-ECHO", fault, is_configuration=False)
     for destination in config.destinations:
         calling = destination.calling_ae_title or config.node.ae_title
         fault = _fault_of(partial(echo, destination, calling))

@@ -6,8 +6,8 @@ import threading
 import time
 
 from sbnode import log
-from sbnode.config import Archive, Config
-from sbnode.errors import DeliveryError
+from sbnode.config import Config
+from sbnode.errors import ConfigError, DeliveryError
 from sbnode.scu import commitment
 from sbnode.spool import Request, Spool
 
@@ -43,32 +43,40 @@ class Reporter:
     def _run(self) -> None:
         while not self._stopping.wait(self._tick_s):
             try:
-                for request, age_s in self._spool.commitments.owed():
-                    if time.monotonic() >= self._not_before_s.get(request.transaction_uid, 0.0):
-                        self._answer(request, age_s)
+                self._round()
             except Exception as error:
                 # The thread's boundary: without it no sender would ever be answered again.
                 log.get_logger().error("commitment_reporter_failed", **log.fault(error))
 
-    def _answer(self, request: Request, age_s: float) -> None:
+    def _round(self) -> None:
+        """Answer what is due; an archive that can't be told is left alone for a while, the others are told."""
+        now_s = time.monotonic()
+        due = [
+            (request, age_s)
+            for request, age_s in self._spool.commitments.owed()
+            if now_s >= self._not_before_s.get(request.ae_title, 0.0)
+        ]
+        held = self._spool.instances() if due else frozenset()
+        for request, age_s in due:
+            if self._stopping.is_set():
+                return
+            if now_s >= self._not_before_s.get(request.ae_title, 0.0):
+                self._answer(request, age_s, held)
+
+    def _answer(self, request: Request, age_s: float, held: frozenset[str]) -> None:
         archive = self._archives.get(request.ae_title)
         if archive is None or age_s > _GIVEN_UP_AFTER_S:
             self._settled(request, "given_up")
             return
-        held = self._spool.holds(uid for _, uid in request.references)
         try:
-            commitment.prove(request, held, archive, _calling(archive, self._ae_title))
-        except DeliveryError as error:
-            self._not_before_s[request.transaction_uid] = time.monotonic() + self._next_try_s
+            commitment.prove(request, held, archive, archive.calling_ae_title or self._ae_title)
+        except (DeliveryError, ConfigError) as error:
+            self._not_before_s[request.ae_title] = time.monotonic() + self._next_try_s
             log.get_logger().warning("commitment_not_reported", archive=archive.name, reason=str(error))
         else:
-            self._settled(request, "missing" if len(held) < len(request.references) else "reported")
+            missing = any(uid not in held for _, uid in request.references)
+            self._settled(request, "missing" if missing else "reported")
 
     def _settled(self, request: Request, outcome: str) -> None:
-        self._not_before_s.pop(request.transaction_uid, None)
         self._spool.commitments.settle(request.transaction_uid)
         log.get_logger().info("commitment", outcome=outcome, instances=len(request.references))
-
-
-def _calling(archive: Archive, ae_title: str) -> str:
-    return archive.calling_ae_title or ae_title

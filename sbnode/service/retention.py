@@ -16,6 +16,7 @@ from sbnode.spool import Spool
 __all__ = ["Retention"]
 
 _DAY_S = 86400.0
+_ENDED = ("done", "dead letter")
 _SETTLED_S = 3600.0
 """A study that got an instance within this time may be getting more, and isn't deleted for its size."""
 
@@ -26,6 +27,7 @@ class _Study:
 
     uid: str
     names: tuple[str, ...]
+    newest_s: float
     age_s: float
     size_bytes: int
     dead: bool
@@ -59,9 +61,7 @@ class Retention:
         removable = self._removable(now_s)
         due = [study for study in removable if study.age_s > self._longest_s(study)]
         due += self._above_size([study for study in removable if study not in due], sum(s.size_bytes for s in due))
-        for study in due:
-            self._remove(study)
-        return len(due)
+        return sum(self._remove(study) for study in due)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._settings.sweep_s):
@@ -78,9 +78,11 @@ class Retention:
         found = []
         for uid, names in Manifest.names(self._spool).items():
             state = self._queue.state(names)
-            if state in ("done", "dead letter"):
+            if state in _ENDED:
                 newest_s = self._spool.newest_s(uid)
-                found.append(_Study(uid, tuple(names), now_s - newest_s, self._size(uid, names), state != "done"))
+                found.append(
+                    _Study(uid, tuple(names), newest_s, now_s - newest_s, self._size(uid, names), state != "done")
+                )
         return sorted(found, key=lambda study: -study.age_s)
 
     def _size(self, uid: str, names: list[str]) -> int:
@@ -105,9 +107,13 @@ class Retention:
                 surplus -= study.size_bytes
         return chosen
 
-    def _remove(self, study: _Study) -> None:
-        """Delete a study. The queue forgets it last: a study that it doesn't know would be done again."""
-        self._spool.remove_study(study.uid)
+    def _remove(self, study: _Study) -> bool:
+        """Delete a study, unless it got an instance or work meanwhile; return whether it went.
+
+        The queue forgets it last: a study that it doesn't know would be done again.
+        """
+        if self._queue.state(study.names) not in _ENDED or not self._spool.remove_study(study.uid, study.newest_s):
+            return False
         for name in study.names:
             self._spool.remove_result(name)
         self._queue.forget(study.names)
@@ -115,3 +121,4 @@ class Retention:
             Manifest.remove(self._spool, name)
         self._audit.deleted(study.uid)
         log.get_logger().info("study_removed", study=study.names[0], age_days=round(study.age_s / _DAY_S, 1))
+        return True

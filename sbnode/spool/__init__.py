@@ -6,8 +6,8 @@
     ├── commitments/            what archives were asked to prove and answered, and what is owed to senders
     └── tmp/<session>/          what is being written; swept when its process has gone
 
-Nothing is ever seen half-written: a file or folder is written under ``tmp``, flushed to the device, and only
-then given its name; the folder that holds the name is flushed too.
+Nothing is ever seen half-written: a file or folder is written under a passing name (but for commitments under ``tmp``),
+flushed to the device, and only then given its name; the folder that holds the name is flushed too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Storage commitments in the spool: what others were asked to prove, what they answered, and what is owed to others.
 
 The receiving process and the workers share them as small files, because a report may come hours later, on another
-association and to another process than the one that asked (PS3.4 annex J).
+association and to another process than the one that asked (PS3.4 annex J). A file is written under a passing name
+beside its own, flushed, and only then given it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +59,12 @@ class Request:
         """Read the Action Information of an N-ACTION (PS3.4 table J.3-1).
 
         Raises:
-            NotUnderstood: there is no Transaction UID.
+            NotUnderstood: there is no Transaction UID, or no instance is named, or one without its UIDs.
         """
-        return cls(_transaction_uid(content), ae_title, _references(content, "ReferencedSOPSequence"))
+        references = _references(content, "ReferencedSOPSequence")
+        if not references:
+            raise NotUnderstood("a request for storage commitment that names no instance")
+        return cls(_transaction_uid(content), ae_title, references)
 
 
 def _transaction_uid(content: Dataset) -> str:
@@ -70,8 +75,13 @@ def _transaction_uid(content: Dataset) -> str:
 
 
 def _references(content: Dataset, keyword: str) -> tuple[Reference, ...]:
-    items = content.get(keyword) or []
-    return tuple((str(item.get("ReferencedSOPClassUID")), str(item.get("ReferencedSOPInstanceUID"))) for item in items)
+    references = [
+        (str(item.get("ReferencedSOPClassUID") or ""), str(item.get("ReferencedSOPInstanceUID") or ""))
+        for item in content.get(keyword) or []
+    ]
+    if not all(is_uid(uid) for reference in references for uid in reference):
+        raise NotUnderstood("a storage commitment names an instance without its UIDs")
+    return tuple(references)
 
 
 class Commitments:
@@ -114,10 +124,10 @@ class Commitments:
         """Return the requests that aren't answered, and for how many seconds each has waited."""
         found = []
         for path in sorted(self._owed.glob("*.json")):
-            content = _read(path)
-            if content is not None:
-                references = tuple((str(c), str(i)) for c, i in content["references"])
-                request = Request(content["transaction_uid"], content["ae_title"], references)
+            with suppress(SpoolError, FileNotFoundError):  # one that is damaged must not hold up the others
+                content = _read(path) or {}
+                references = tuple((str(c), str(i)) for c, i in content.get("references", ()))
+                request = Request(path.stem, str(content.get("ae_title")), references)
                 found.append((request, time.time() - path.stat().st_mtime))
         return tuple(found)
 

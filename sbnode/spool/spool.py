@@ -9,7 +9,7 @@ import shutil
 import threading
 import uuid
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,12 +142,19 @@ class Spool:
         times = (path.stat().st_mtime for path in self._study_folder(study_instance_uid).glob("*/*" + _SUFFIX))
         return max(times, default=0.0)
 
-    def remove_study(self, study_instance_uid: str) -> None:
-        """Delete the instances of a study, at once for whoever looks. For the process that stores."""
+    def remove_study(self, study_instance_uid: str, newest_s: float) -> bool:
+        """Delete the instances of a study, at once for whoever looks. For the process that stores.
+
+        Returns:
+            False, and nothing is deleted, when an instance came after ``newest_s``.
+        """
         study = self._study_folder(study_instance_uid)
         with self._folders_lock:
+            if self.newest_s(study_instance_uid) > newest_s:
+                return False
             self._durable_folders = {folder for folder in self._durable_folders if folder.parent != study}
             self._remove(study)
+            return True
 
     def remove_result(self, job_key: str) -> None:
         """Delete the results of a job."""
@@ -160,10 +167,13 @@ class Spool:
             _flush(folder.parent)
         shutil.rmtree(doomed, ignore_errors=True)
 
-    def holds(self, sop_instance_uids: Iterable[str]) -> frozenset[str]:
-        """Return those of the instances that are stored, in whatever study."""
-        names = {path.name for series in self.stored() for path in self._series_folder(series).glob("*" + _SUFFIX)}
-        return frozenset(uid for uid in sop_instance_uids if uid + _SUFFIX in names)
+    def count(self, key: SeriesKey) -> int:
+        """Return how many instances of a series are stored."""
+        return sum(1 for _ in self._series_folder(key).glob("*" + _SUFFIX))
+
+    def instances(self) -> frozenset[str]:
+        """Return the SOP Instance UIDs of all that is stored."""
+        return frozenset(path.stem for path in self._incoming.glob("*/*/*" + _SUFFIX))
 
     def verify(self, series: Series) -> None:
         """Raise SpoolError unless every instance of ``series`` still has the bytes that were received."""
@@ -252,7 +262,8 @@ class Spool:
                 os.fsync(file.fileno())
             self._make_durable_folder(target.parent)
             # A link, because a rename would silently replace what another association stored meanwhile.
-            os.link(tmp, target)
+            with self._folders_lock:  # against `remove_study`
+                os.link(tmp, target)
             _flush(target.parent)
         finally:
             tmp.unlink(missing_ok=True)
@@ -267,7 +278,7 @@ class Spool:
             self._durable_folders.add(series)
 
     def _series_folder(self, key: SeriesKey) -> Path:
-        return self._incoming / key.study_instance_uid / key.series_instance_uid
+        return self._study_folder(key.study_instance_uid) / key.series_instance_uid
 
     def _study_folder(self, study_instance_uid: str) -> Path:
         if not is_uid(study_instance_uid):

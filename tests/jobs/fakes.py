@@ -52,7 +52,7 @@ def free_port() -> int:
         return port
 
 
-def config(folder: Path, *ports: int, confirm: str = "accepted", **queue: Any) -> Config:
+def config(folder: Path, *ports: int, confirm: str = "accepted", within_s: float = 0.3, **queue: Any) -> Config:
     """One destination per port, named d0, d1, ...; retries within milliseconds."""
     law = {"first_retry_s": 0.05, "longest_retry_s": 0.2, "attempts": 3, **queue}
     return Config(
@@ -67,6 +67,7 @@ def config(folder: Path, *ports: int, confirm: str = "accepted", **queue: Any) -
                 objects=tuple(OBJECTS),
                 timeout_s=5,
                 confirm=confirm,
+                confirm_within_s=within_s,
             )
             for n, port in enumerate(ports)
         ),

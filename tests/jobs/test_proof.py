@@ -41,13 +41,14 @@ def answers(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, answer: obj
 
 
 @pytest.mark.parametrize(("held", "proof"), [(ALL, "proven"), (SOME, "missing"), (frozenset(), "missing")])
-def test_a_query_proves_when_every_instance_is_listed(
+def test_a_query_proves_when_every_instance_is_listed_and_waits_until_then(
     held: frozenset[str], proof: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     answers(monkeypatch, archive, "held", held)
     answers(monkeypatch, stow, "held", held)
-    assert prove(destination("query"), tmp_path) == proof
-    assert prove(WebDestination(name="web", url="http://127.0.0.1:1", confirm="query"), tmp_path) == proof
+    for where in (destination("query"), WebDestination(name="web", url="http://127.0.0.1:1", confirm="query")):
+        assert prove(where, tmp_path, last=True) == proof
+        assert prove(where, tmp_path) == ("proven" if proof == "proven" else "waiting")
 
 
 def test_a_commitment_is_asked_once_and_its_report_awaited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -75,6 +76,7 @@ def test_no_report_or_no_commitment_at_all_falls_back_to_a_query(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     answers(monkeypatch, commitment, "request", DestinationRefused("no"))
     assert prove(destination("commitment"), tmp_path / "other") == "proven"
+    assert not [path for path in (tmp_path / "other").rglob("*") if path.is_file()]
 
 
 def test_a_report_that_came_at_the_last_moment_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

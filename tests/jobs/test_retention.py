@@ -91,3 +91,18 @@ def test_the_oldest_go_until_the_spool_is_small_enough(node: NodeFactory, peer: 
     assert retention.sweep(time.time() + DAY_S) == 1
     assert running.spool.studies() == ("1.2.4", "1.2.5")
     assert retention.sweep(time.time() + DAY_S) == 0
+
+
+def test_a_late_slice_saves_its_study(node: NodeFactory, peer: PeerFactory, spool_path: Path) -> None:
+    port = free_port()
+    peer(port)
+    running = node(config(spool_path, port))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    retention = Retention(running.config, running.spool, running.queue, Audit(None, "SBNODE"))
+    (study,) = retention._removable(time.time() + 31 * DAY_S)
+    before = len(files(spool_path))
+    time.sleep(0.05)
+    fill(running.spool, slices=51)
+    assert not retention._remove(study)
+    assert len(files(spool_path)) == before + 1

@@ -145,10 +145,15 @@ def test_a_destination_without_label_maps_gets_the_binary_segmentation(
         return 0x0000
 
     made, _, study = steps(tmp_path, store=store)
+    both = made._destinations["d0"]
+    made._destinations["d0"] = both.model_copy(update={"objects": ("labelmap", "stl")})
     job = made.choose(study)["job"]
     made.process(job)
     outcome = made.deliver(job, "d0", "labelmap")
     assert (outcome["status"], outcome["sent"]) == ("delivered", sent)
+    # Where the binary one is listed too, it isn't sent twice.
+    made._destinations["d0"] = both.model_copy(update={"objects": ("seg", "labelmap")})
+    assert made.deliver(job, "d0", "labelmap")["status"] == ("refused" if refused else "delivered")
 
 
 def test_a_result_that_viewers_would_misplace_is_counted(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sbnode.errors import DestinationUnavailable
 from tests.integration.peers import wait_until
 from tests.jobs.conftest import Node, PeerFactory
 from tests.jobs.fakes import config, fill, free_port, store_series
@@ -186,9 +187,9 @@ def test_the_database_of_the_queue_holds_no_patient_data_and_no_uid(
 
 
 class Proofs:
-    """Answers of a destination that is asked what it holds, object by object, the last one for ever."""
+    """Answers of a destination that is asked what it holds: object by object, the last one for ever."""
 
-    def __init__(self, *answers: str) -> None:
+    def __init__(self, *answers: str | Exception) -> None:
         self.asked: list[tuple[str, bool]] = []
         self._answers = answers
 
@@ -196,7 +197,10 @@ class Proofs:
         kind = transaction.split(".")[2]
         number = sum(name.split(".")[2] == kind for name, _ in self.asked)
         self.asked.append((transaction, last))
-        return self._answers[min(number, len(self._answers) - 1)]
+        answer = self._answers[min(number, len(self._answers) - 1)]
+        if isinstance(answer, Exception):
+            raise answer
+        return "missing" if answer == "waiting" and last else answer
 
 
 def test_a_delivery_is_proven_by_what_the_destination_says_later(
@@ -204,8 +208,8 @@ def test_a_delivery_is_proven_by_what_the_destination_says_later(
 ) -> None:
     port = free_port()
     receiving = peer(port)
-    proofs = Proofs("waiting", "waiting", "proven")
-    running = node(config(spool_path, port, confirm="commitment", attempts=5), find_proof=proofs)
+    proofs = Proofs("waiting", DestinationUnavailable("it is down"), "proven")
+    running = node(config(spool_path, port, confirm="commitment", within_s=600), find_proof=proofs)
     running.queue.submit(fill(running.spool))
     states = running.settle(2 + 2 + 2 * 3)
     assert set(states.values()) == {"done"}
@@ -214,27 +218,64 @@ def test_a_delivery_is_proven_by_what_the_destination_says_later(
     assert not any(last for _, last in proofs.asked)
 
 
-def test_what_a_destination_lost_is_sent_again_and_then_given_up(
+def test_what_a_destination_lost_is_sent_again_then_given_up_and_sent_once_more_by_a_retry(
     node: NodeFactory, peer: PeerFactory, spool_path: Path
 ) -> None:
     port = free_port()
     receiving = peer(port)
-    running = node(config(spool_path, port, confirm="query"), find_proof=Proofs("missing"))
+    proofs = Proofs("missing", "missing", "missing", "proven")
+    running = node(config(spool_path, port, confirm="query"), find_proof=proofs)
     running.queue.submit(fill(running.spool))
     states = running.settle(2 + 2 * 3 + 2 * 3)
     assert len(receiving.received) == 2 * 3
     dead = {name for name, state in states.items() if state == "dead letter"}
     assert dead == {"d0.seg.proof-3-1", "d0.stl.proof-3-1"}
     assert "accepted it 3 times and doesn't hold it" in running.item("d0.seg.proof-3-1").reason
+    job = running.item("process").id
+    assert set(running.queue.retry(job)) == {f"{job}.d0.{kind}.sending-4" for kind in ("seg", "stl")}
+    states = running.settle(2 + 2 * 4 + 2 * 3)
+    assert set(states.values()) == {"done"}
+    assert len(receiving.received) == 2 * 4
 
 
-def test_an_archive_that_never_reports_is_asked_differently_at_last(
+def test_time_is_up_for_what_is_only_waited_for(node: NodeFactory, peer: PeerFactory, spool_path: Path) -> None:
+    port = free_port()
+    receiving = peer(port)
+    proofs = Proofs("waiting")
+    running = node(config(spool_path, port, confirm="commitment", within_s=0.1), find_proof=proofs)
+    running.queue.submit(fill(running.spool))
+    # Asked at once, after 0.05 s and after 0.15 s; so three times.
+    states = running.settle(2 + 2 * 3 + 2 * 3 * 3, timeout_s=60)
+    assert {name for name, state in states.items() if state == "dead letter"} == {
+        "d0.seg.proof-3-3",
+        "d0.stl.proof-3-3",
+    }
+    assert len(receiving.received) == 2 * 3
+
+
+def test_a_destination_that_can_never_be_asked_is_a_dead_letter_of_the_proof(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    proofs = Proofs(DestinationUnavailable("it is down"))
+    running = node(config(spool_path, port, confirm="query", within_s=0.1), find_proof=proofs)
+    running.queue.submit(fill(running.spool))
+    states = running.settle(2 + 2 + 2 * 3)
+    assert states["d0.seg.proof-1-3"] == "dead letter"
+    assert "could not be asked" in running.item("d0.seg.proof-1-3").reason
+    assert len(receiving.received) == 2
+
+
+def test_proofs_that_wait_end_when_nothing_is_to_be_proven_any_more(
     node: NodeFactory, peer: PeerFactory, spool_path: Path
 ) -> None:
     port = free_port()
     peer(port)
-    proofs = Proofs("waiting")
-    running = node(config(spool_path, port, confirm="commitment", attempts=3), find_proof=proofs)
+    running = node(config(spool_path, port, confirm="query", within_s=600), find_proof=Proofs("waiting"))
     running.queue.submit(fill(running.spool))
-    assert set(running.settle(2 + 2 + 2 * 3).values()) == {"done"}
-    assert sum(last for _, last in proofs.asked) == 2
+    wait_until(lambda: "d0.stl.proof-1-2" in running.states(), 20, "both are waited for")
+    accepted = running.config.destinations[0].model_copy(update={"confirm": "accepted"})
+    running.steps._destinations["d0"] = accepted
+    wait_until(lambda: not {"queued", "running"} & set(running.states().values()), 20, "none is open")
+    assert "dead letter" not in running.states().values()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sbnode.config import Completion
-from sbnode.scp.completion import CompletionTracker, ExpectedCount, Retrieve, SeriesCompletion, StudyCompletion
+from sbnode.scp.completion import CompletionTracker, ExpectedCount, Held, Retrieve, SeriesCompletion, StudyCompletion
 from sbnode.series import Instance, SeriesKey
 
 STUDY = "1.2.3"
@@ -36,8 +36,9 @@ class Sender:
         settings: Completion = SETTINGS,
         expected: ExpectedCount | None = None,
         retrieve: Retrieve | None = None,
+        held: Held | None = None,
     ) -> None:
-        self.tracker = CompletionTracker(settings, expected, retrieve)
+        self.tracker = CompletionTracker(settings, expected, retrieve, held)
         self.now_s = 1000.0
 
     def send(self, association: int, *positions_mm: float, key: SeriesKey = BONE) -> None:
@@ -222,3 +223,16 @@ def test_a_whole_series_an_unknown_one_and_one_that_nobody_sends_complete_at_onc
     sender = Sender(expected=lambda _: expected, retrieve=lambda _: promised)
     sender.send(1, 0, 1, 2)
     assert sender.after(61) == complete(SeriesCompletion(BONE, "idle", 3))
+
+
+def test_a_late_slice_completes_what_is_stored_already() -> None:
+    sender = Sender(expected=lambda _: 4, held=lambda _: 4, retrieve=lambda _: pytest.fail("all is there"))
+    sender.send(1, 3)
+    sender.tracker.ended(1, released=True)
+    assert sender.after(5) == complete(SeriesCompletion(BONE, "count", 1))
+
+
+def test_what_an_earlier_process_stored_is_not_asked_for_at_every_start() -> None:
+    sender = Sender(expected=lambda _: 9, held=lambda _: 4, retrieve=lambda _: pytest.fail("once was enough"))
+    sender.tracker.stored(BONE, 4, sender.now_s)
+    assert sender.after(61) == complete(SeriesCompletion(BONE, "idle", 4))

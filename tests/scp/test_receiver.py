@@ -142,6 +142,24 @@ def test_who_is_turned_away_for_a_title_is_told(start: Start) -> None:
     assert running.observed.strangers == [Participant("STRANGER", HOST), Participant("PACS", HOST)]
 
 
+def test_a_fault_while_completing_does_not_end_completion(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = start(completion={"idle_s": 1, "study_settle_s": 0})
+    tracker = running.receiver._watch._tracker
+    ended = tracker.ended
+    faults = iter([RuntimeError(CANARY)])
+
+    def failing(*arguments: object, **keywords: object) -> None:
+        for fault in faults:
+            raise fault
+        ended(*arguments, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tracker, "ended", failing)
+    association = associate(running.port)
+    send_slice(association, ct_slice(1))
+    association.release()
+    assert running.studies.get(timeout=5)[1][0].reason == "idle"
+
+
 def test_studies_of_an_earlier_process_are_announced(start: Start) -> None:
     running = start(stored={KEY: 7}, completion={"idle_s": 0.5, "study_settle_s": 0})
     assert running.studies.get(timeout=5) == (STUDY, (SeriesCompletion(KEY, "idle", 7),))

@@ -82,6 +82,14 @@ def test_a_report_that_comes_later_is_not_waited_for(serve: Callable[..., Destin
     assert commitment.request(REFERENCES, UID, serve([(evt.EVT_N_ACTION, lambda _: (0x0000, None))]), "SBNODE") is None
 
 
+def test_a_lost_answer_counts_as_a_request_that_was_taken(serve: Callable[..., Destination]) -> None:
+    def on_action(event: evt.Event) -> tuple[int, None]:
+        event.assoc.abort()
+        return 0x0000, None
+
+    assert commitment.request(REFERENCES, UID, serve([(evt.EVT_N_ACTION, on_action)]), "SBNODE") is None
+
+
 def test_an_archive_that_knows_no_commitment_or_cannot_now(serve: Callable[..., Destination]) -> None:
     with pytest.raises(DestinationRefused, match="Storage Commitment"):
         commitment.request(REFERENCES, UID, serve([], commits=False), "SBNODE")
@@ -89,7 +97,7 @@ def test_an_archive_that_knows_no_commitment_or_cannot_now(serve: Callable[..., 
         commitment.request(REFERENCES, UID, serve([(evt.EVT_N_ACTION, lambda _: (0x0213, None))]), "SBNODE")
 
 
-@pytest.mark.parametrize(("held", "event_type"), [({"1.2.3", "1.2.4"}, 1), ({"1.2.4"}, 2)])
+@pytest.mark.parametrize(("held", "event_type"), [({"1.2.3", "1.2.4"}, 1), ({"1.2.4"}, 2), (set(), 2)])
 def test_what_is_held_is_reported_to_who_asked(
     serve: Callable[..., Destination], held: set[str], event_type: int
 ) -> None:

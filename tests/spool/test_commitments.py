@@ -52,6 +52,23 @@ def test_reports_and_requests_are_read_as_the_standard_has_them() -> None:
     assert [uid for _, uid in Request.of(content, "PACS").references] == ["1.2", "1.3"]
 
 
+def test_a_request_names_instances_by_their_uids() -> None:
+    content = Dataset()
+    content.TransactionUID = UID
+    with pytest.raises(NotUnderstood, match="names no instance"):
+        Request.of(content, "PACS")
+    content.ReferencedSOPSequence = [item("1.2"), Dataset()]
+    with pytest.raises(NotUnderstood, match="without its UIDs"):
+        Request.of(content, "PACS")
+
+
+def test_a_damaged_file_holds_up_no_other(tmp_path: Path) -> None:
+    commitments = Commitments(tmp_path)
+    commitments.owe(Request(UID, "PACS", (("1.2", "1.2.3"),)))
+    (tmp_path / "commitments" / "owed" / "1.1.1.json").write_text("{")
+    assert [request.transaction_uid for request, _ in commitments.owed()] == [UID]
+
+
 @pytest.mark.parametrize("uid", ["", "../../etc/passwd", "1.2/3"])
 def test_a_transaction_is_named_by_a_uid(uid: str, tmp_path: Path) -> None:
     content = Dataset()
