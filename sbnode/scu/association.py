@@ -48,6 +48,11 @@ def association(
         raise _failure(requested, destination, connected.is_set())
     try:
         yield requested
+    except RuntimeError as error:
+        # pynetdicom's word for an association that ended between negotiation and request.
+        if requested.is_established:
+            raise
+        raise DestinationUnavailable(f"{_where(destination)} broke off before it was asked or sent anything") from error
     finally:
         if requested.is_established:
             requested.release()

@@ -79,13 +79,7 @@ def store(path: Path, destination: Destination, calling_ae_title: str) -> int:
         syntaxes.append(ImplicitVRLittleEndian)
     contexts = [build_context(dataset.SOPClassUID, syntax) for syntax in syntaxes]
     with association(destination, contexts, calling_ae_title) as established:
-        try:
-            response = established.send_c_store(dataset)
-        except RuntimeError as error:
-            # pynetdicom's word for an association that ended between negotiation and request.
-            raise DestinationUnavailable(
-                f"destination '{destination.name}' broke off before the object was sent"
-            ) from error
+        response = established.send_c_store(dataset)
     if "Status" not in response:
         raise DestinationUnavailable(
             f"destination '{destination.name}' gave no answer to C-STORE within {destination.timeout_s:g} s"

@@ -15,6 +15,7 @@ from sbnode.scp.observer import AssociationOutcome
 from sbnode.scp.server import Receiver
 from sbnode.scu.archive import Archives
 from sbnode.service.commitments import Reporter
+from sbnode.service.periodic import Periodic
 from sbnode.service.process import open_spool, stop_signal
 from sbnode.service.retention import Retention
 from sbnode.service.supervisor import Supervisor
@@ -22,6 +23,9 @@ from sbnode.spool import Spool
 from sbnode.status import StatusServer
 
 __all__ = ["serve"]
+
+REPORT_S = 1.0
+"""How often requests for storage commitment are looked for."""
 
 
 def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> None:
@@ -45,14 +49,16 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         archives.expected_count if config.archives else None,
         archives.retrieve if any(archive.retrieve for archive in config.archives) else None,
     )
-    reporter = Reporter(config, spool)
-    retention = Retention(config, spool, queue, audit)
+    background = (
+        Periodic("commitment_reporter", REPORT_S, Reporter(config, spool).turn),
+        Periodic("retention", config.retention.sweep_s, Retention(config, spool, queue, audit).turn),
+    )
     status = _status_server(config, spool, queue, supervisor)
     logger = log.get_logger()
     try:
         receiver.start(spool.stored())
-        reporter.start()
-        retention.start()
+        for periodic in background:
+            periodic.start()
         status.start()
         if supervisor is not None:
             supervisor.start()
@@ -63,8 +69,8 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         audit.application(started=False)
     finally:
         receiver.stop()
-        reporter.stop()
-        retention.stop()
+        for periodic in background:
+            periodic.stop()
         if supervisor is not None:
             supervisor.stop()
         status.stop()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sbnode import log
@@ -34,7 +34,7 @@ class _Study:
 
 
 class Retention:
-    """Sweeps the spool now and then, in a thread of the process that stores.
+    """Sweeps the spool. For the process that stores.
 
     Work that isn't done is never touched: a study whose series are still coming has no manifest, and one with anything
     queued or running is open. What the queue doesn't know of stays too.
@@ -43,18 +43,11 @@ class Retention:
     def __init__(self, config: Config, spool: Spool, queue: JobClient, audit: Audit) -> None:
         self._settings = config.retention
         self._spool, self._queue, self._audit = spool, queue, audit
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
 
-    def start(self) -> None:
-        """Sweep from now on."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+    def turn(self, stopping: Callable[[], bool]) -> None:
+        """Sweep now."""
+        if not stopping():
+            log.get_logger().info("retention", studies_removed=self.sweep(time.time()))
 
     def sweep(self, now_s: float) -> int:
         """Delete what is due at ``now_s`` (seconds since 1970); return how many studies went."""
@@ -62,16 +55,6 @@ class Retention:
         due = [study for study in removable if study.age_s > self._longest_s(study)]
         due += self._above_size([study for study in removable if study not in due], sum(s.size_bytes for s in due))
         return sum(self._remove(study) for study in due)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._settings.sweep_s):
-            try:
-                removed = self.sweep(time.time())
-            except Exception as error:
-                # The thread's boundary: the disk would fill in silence.
-                log.get_logger().error("retention_failed", **log.fault(error))
-            else:
-                log.get_logger().info("retention", studies_removed=removed)
 
     def _removable(self, now_s: float) -> list[_Study]:
         """The studies with nothing to be done, the oldest first."""
