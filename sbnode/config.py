@@ -181,6 +181,8 @@ class Results(_Section):
 
     series_number_offset: int = Field(9000, ge=1)
     content_qualification: Literal["RESEARCH", "PRODUCT", "SERVICE"] = "RESEARCH"
+    triangles: int = Field(600_000, ge=50_000)
+    """A finer surface is decimated to so many triangles; an STL has 50 bytes for each."""
     category: Literal["91723000", "123037004"] = "91723000"
     """SNOMED CT code of the segment category: Anatomical Structure, in its current or its older form."""
     fine: bool = False

@@ -263,7 +263,7 @@ def _describe(
             label_map = segmentation.build_label_map(bone, volume, derivation)
             label_map.save_as(folder / "labelmap.dcm", enforce_file_format=True)
     with clock.stage("surface"):
-        stl_bytes = stl.to_bytes(surface.extract(bone))
+        stl_bytes = stl.to_bytes(surface.extract(bone, derivation.settings.triangles))
         (folder / "surface.stl").write_bytes(stl_bytes)
     with clock.stage("preview"):
         region = derivation.region

@@ -15,10 +15,8 @@ from skimage.measure import marching_cubes
 from sbnode.errors import NoSkullBase
 from sbnode.inference.bone import Bone
 
-__all__ = ["MOST_TRIANGLES", "SMALLEST_PART_MM3", "Surface", "extract"]
+__all__ = ["SMALLEST_PART_MM3", "Surface", "extract"]
 
-MOST_TRIANGLES = 600_000
-"""A finer surface is decimated to so many triangles: an STL of 30 MB."""
 _AGGRESSIVENESS = 7.0
 """The default of fast-simplification; lower is slower."""
 SMALLEST_PART_MM3 = 3.0
@@ -48,18 +46,20 @@ class Surface:
         return float(_signed_volumes(self.vertices_mm, self.triangles).sum()) / 1000
 
 
-def extract(bone: Bone) -> Surface:
+def extract(bone: Bone, most_triangles: int) -> Surface:
     """Return the surface of all bone, inferred bone included, at the level 0.
 
     Marching cubes with Lewiner's topological guarantee (Journal of Graphics Tools 8, 2003) give a closed manifold. It
-    is decimated to ``MOST_TRIANGLES`` by quadric errors (Garland and Heckbert, SIGGRAPH 1997), and Manifold takes away
+    is decimated to ``most_triangles`` by quadric errors (Garland and Heckbert, SIGGRAPH 1997), and Manifold takes away
     the folds which that leaves. Parts under ``SMALLEST_PART_MM3`` are left out.
 
     Raises:
         NoSkullBase: no part of the bone is that large.
     """
     vertices, triangles = _iso_surface(bone)
-    vertices, triangles = _without_specks(*_decimated(vertices * np.float32(bone.grid.spacing_mm), triangles))
+    vertices, triangles = _without_specks(
+        *_decimated(vertices * np.float32(bone.grid.spacing_mm), triangles, most_triangles)
+    )
     if not len(triangles):
         raise NoSkullBase(f"no piece of bone is larger than {SMALLEST_PART_MM3} mm3")
     vertices_mm = bone.grid.to_patient(vertices.astype(np.float64) / bone.grid.spacing_mm)
@@ -105,13 +105,11 @@ def _without_specks(
 
 
 def _decimated(
-    vertices: NDArray[np.float32], triangles: NDArray[np.int32]
+    vertices: NDArray[np.float32], triangles: NDArray[np.int32], most: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """The closed mesh with fewer triangles; whole if decimation opened it."""
-    if len(triangles) > MOST_TRIANGLES:
-        fewer = _closed(
-            *fast_simplification.simplify(vertices, triangles, target_count=MOST_TRIANGLES, agg=_AGGRESSIVENESS)
-        )
+    if len(triangles) > most:
+        fewer = _closed(*fast_simplification.simplify(vertices, triangles, target_count=most, agg=_AGGRESSIVENESS))
         if fewer is not None:
             return fewer
     whole = _closed(vertices, triangles)

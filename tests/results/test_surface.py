@@ -14,6 +14,7 @@ from sbnode.inference.geometry import Grid
 from sbnode.results import stl, surface
 from tests.results.phantom import BALL_MM, BALL_RADIUS_MM, Scan
 
+MOST = 600_000
 AXES = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
 
 
@@ -35,7 +36,7 @@ def read_stl(content: bytes) -> trimesh.Trimesh:
 @pytest.mark.parametrize("case", ["scan", "tilted_scan"])
 def test_the_surface_lies_on_the_bone(case: str, request: pytest.FixtureRequest) -> None:
     scan: Scan = request.getfixturevalue(case)
-    mesh = read_stl(stl.to_bytes(surface.extract(scan.bone)))
+    mesh = read_stl(stl.to_bytes(surface.extract(scan.bone, MOST)))
     assert mesh.is_watertight
     assert mesh.is_winding_consistent
     ball = max(mesh.split(only_watertight=False), key=lambda part: part.volume)
@@ -60,12 +61,11 @@ def off_the_surface_mm(bone: Bone, points_mm: np.ndarray) -> np.ndarray:
     return np.abs(level) / np.maximum(slope, 1e-3) * bone.grid.spacing_mm
 
 
-def test_decimation_keeps_the_surface_closed_and_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decimation_keeps_the_surface_closed_and_in_place() -> None:
     bone = noisy_bone()
-    whole = len(surface.extract(bone).triangles)
+    whole = len(surface.extract(bone, MOST).triangles)
     most = whole * 16 // 100  # of the nearly 4 million triangles of a head, as many are kept
-    monkeypatch.setattr(surface, "MOST_TRIANGLES", most)
-    mesh = surface.extract(bone)
+    mesh = surface.extract(bone, most)
     assert len(mesh.triangles) <= most
     assert read_stl(stl.to_bytes(mesh)).is_watertight
     distance_mm = off_the_surface_mm(bone, mesh.vertices_mm)
@@ -75,14 +75,13 @@ def test_decimation_keeps_the_surface_closed_and_in_place(monkeypatch: pytest.Mo
 
 def test_what_decimation_would_open_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     bone = noisy_bone()
-    whole = surface.extract(bone)
-    monkeypatch.setattr(surface, "MOST_TRIANGLES", 100)
+    whole = surface.extract(bone, MOST)
     monkeypatch.setattr("fast_simplification.simplify", lambda points, faces, **_: (points, faces[1:]))
-    assert len(surface.extract(bone).triangles) == len(whole.triangles)
+    assert len(surface.extract(bone, 100).triangles) == len(whole.triangles)
 
 
 def test_bone_cut_off_by_the_grid_is_closed() -> None:
-    mesh = surface.extract(bone_of(np.full((12, 10, 9), 0.5)))
+    mesh = surface.extract(bone_of(np.full((12, 10, 9), 0.5)), MOST)
     shape = read_stl(stl.to_bytes(mesh))
     assert shape.is_watertight
     assert shape.volume == pytest.approx(12 * 10 * 9 * 0.4**3, rel=0.15)
@@ -94,7 +93,7 @@ def test_specks_and_bubbles_are_left_out() -> None:
     level[5:25, 5:25, 5:25] = 0.5
     level[14:16, 14:16, 14:16] = -0.5
     level[1:3, 1:3, 1:3] = 0.5
-    shape = read_stl(stl.to_bytes(surface.extract(bone_of(level))))
+    shape = read_stl(stl.to_bytes(surface.extract(bone_of(level), MOST)))
     assert shape.body_count == 1
     assert shape.volume == pytest.approx((20 * 0.4) ** 3, rel=0.01)
 
@@ -104,7 +103,7 @@ def test_a_surface_that_touches_itself_stays_watertight_in_stl() -> None:
     level = np.full((24, 24, 24), -0.5)
     level[2:12, 2:12, 2:22] = 0.5
     level[12:22, 12:22, 2:22] = 0.5
-    assert read_stl(stl.to_bytes(surface.extract(bone_of(level)))).is_watertight
+    assert read_stl(stl.to_bytes(surface.extract(bone_of(level), MOST))).is_watertight
 
 
 def test_vertices_at_one_place_are_moved_apart() -> None:
@@ -119,20 +118,20 @@ def test_a_level_of_exactly_zero_makes_no_degenerate_surface() -> None:
     level = np.full((20, 20, 20), -0.5)
     level[4:16, 4:16, 4:16] = 0.5
     level[16, 4:16, 4:16] = 0.0
-    assert read_stl(stl.to_bytes(surface.extract(bone_of(level)))).is_watertight
+    assert read_stl(stl.to_bytes(surface.extract(bone_of(level), MOST))).is_watertight
 
 
 def test_no_bone_gives_no_surface(scan: Scan) -> None:
     with pytest.raises(NoSkullBase):
-        surface.extract(replace(scan.bone, level=np.full_like(scan.bone.level, -0.5)))
+        surface.extract(replace(scan.bone, level=np.full_like(scan.bone.level, -0.5)), MOST)
     speck = np.full((8, 8, 8), -0.5)
     speck[4, 4, 4] = 0.5
     with pytest.raises(NoSkullBase, match="larger"):
-        surface.extract(bone_of(speck))
+        surface.extract(bone_of(speck), MOST)
 
 
 def test_stl_is_binary_says_its_units_and_has_unit_normals() -> None:
-    content = stl.to_bytes(surface.extract(bone_of(np.full((9, 9, 9), 0.5))))
+    content = stl.to_bytes(surface.extract(bone_of(np.full((9, 9, 9), 0.5)), MOST))
     count = int.from_bytes(content[80:84], "little")
     assert len(content) == 84 + 50 * count
     assert len(content[:80].rstrip()) <= 80
