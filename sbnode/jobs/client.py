@@ -166,7 +166,9 @@ class JobClient:
 def _item(status: WorkflowStatus) -> Item:
     output = status.output if isinstance(status.output, dict) else {}
     state = "rejected" if output.get("status") == "rejected" else _STATES[status.status]
-    reason = output.get("reason", "")
+    # A question is done whatever the answer was: say which.
+    answer = str(output.get("status", "")) if status.name == "prove" else ""
+    reason = str(output.get("reason", answer))
     if status.error is not None:
         reason = str(status.error)
     elif status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":

@@ -139,12 +139,9 @@ class Steps:
             facts = {"job": job_key, "destination": destination_name, "object": kind}
             try:
                 destination = self._destination(destination_name)
-                sent, status = self._send(self._spool.result_folder(job_key), kind, destination)
-                self._audit_sent(job_key, destination, sent, accepted=True)
+                sent, status = self._send_audited(job_key, kind, destination)
             except Exception as error:
                 outcome = _fault(error)
-                if isinstance(error, DeliveryError):
-                    self._audit_sent(job_key, self._destination(destination_name), kind, accepted=False)
                 self._log.warning("delivery_failed", **facts, **outcome, **_place(error))
             else:
                 word = send.meaning(status).value
@@ -203,6 +200,24 @@ class Steps:
         choice = choose(study, self._config.selection)
         return choice, pipeline.job_key(choice.chosen, self._models, self._config)
 
+    def _send_audited(self, job_key: str, kind: str, destination: Destination | WebDestination) -> tuple[str, int]:
+        """As `_send`; what was sent, or refused, stands in the audit trail."""
+        folder = self._spool.result_folder(job_key)
+        # Read first: what was delivered must not fail for the audit trail's sake.
+        study = Manifest.read(self._spool, job_key).study_instance_uid
+        receiver = (
+            Participant(destination.name, destination.url)
+            if isinstance(destination, WebDestination)
+            else Participant(destination.ae_title, destination.host)
+        )
+        try:
+            sent, status = self._send(folder, kind, destination)
+        except DeliveryError:
+            self._audit.sent(receiver, study, len(self._files(folder, kind)), accepted=False)
+            raise
+        self._audit.sent(receiver, study, len(self._files(folder, sent)), accepted=True)
+        return sent, status
+
     def _send(self, folder: Path, kind: str, destination: Destination | WebDestination) -> tuple[str, int]:
         """Send an object, or one after the other those of a series.
 
@@ -228,18 +243,6 @@ class Steps:
         if isinstance(destination, WebDestination):
             return self._store_web(path, destination)
         return self._store(path, destination, destination.calling_ae_title or self._config.node.ae_title)
-
-    def _audit_sent(
-        self, job_key: str, destination: Destination | WebDestination, kind: str, *, accepted: bool
-    ) -> None:
-        title, where = (
-            (destination.name, destination.url)
-            if isinstance(destination, WebDestination)
-            else (destination.ae_title, destination.host)
-        )
-        count = len(self._files(self._spool.result_folder(job_key), kind))
-        study = Manifest.read(self._spool, job_key).study_instance_uid
-        self._audit.sent(Participant(title, where), study, count, accepted=accepted)
 
     def _destination(self, name: str) -> Destination | WebDestination:
         if name not in self._destinations:

@@ -6,7 +6,8 @@ Nothing in C-STORE says that a series is complete, so it is judged by evidence, 
 2. ``association_end``: every association that sent slices of the series has ended, the last one by A-RELEASE
    (PS3.8 section 7.2), and the slices leave no gap.
 3. ``idle``: nothing came for a while. An abort or a broken connection is no evidence, so its series wait
-   for this. If the archive has more of a series than came, it is first asked, once, to send it again.
+   for this. If the archive has more of a series than came, it is first asked to send it again, until that
+   brings nothing new.
 
 A study is complete when all its series are and nothing came for ``study_settle_s``. It is then forgotten: a
 late instance opens it again, and it completes again.
@@ -59,6 +60,7 @@ class _OpenSeries:
     """Associations that sent instances of it and have not ended."""
     reason: Reason | None = None
     retrieved: bool = False
+    """It was asked for again, and nothing new has come since."""
 
 
 class CompletionTracker:
@@ -87,6 +89,7 @@ class CompletionTracker:
         series.last_received_s = now_s
         series.instances += 1
         series.reason = None
+        series.retrieved = False
         series.senders.add(association)
         series.slices[instance.sop_instance_uid] = Slice.of(instance)
         self._sent.setdefault(association, set()).add(instance.key)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from sbnode import metrics
+from sbnode.audit import Audit
 from sbnode.config import ResultObject
 from sbnode.errors import (
     ConfigError,
@@ -133,6 +135,34 @@ def test_every_object_that_a_destination_may_list_has_a_file(tmp_path: Path, kin
     made.process(job)
     assert made.deliver(job, "d0", kind)["status"] == "delivered"
     assert sent == [spool.result_folder(job) / f"{kind}.dcm"]
+
+
+def test_the_audit_trail_has_what_was_sent_and_what_was_refused(tmp_path: Path) -> None:
+    answers = iter([0x0000, DestinationRefused("0xA900")])
+
+    def store(*_: object) -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    made, _, study = steps(tmp_path, store=store)
+    made._audit = Audit(tmp_path / "audit.jsonl", "SBNODE")
+    job = made.choose(study)["job"]
+    made.process(job)
+    assert [made.deliver(job, "d0", kind)["status"] for kind in ("seg", "stl")] == ["delivered", "refused"]
+    records = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [record["EventOutcomeIndicator"] for record in records] == [0, 8]
+
+
+def test_an_object_without_its_manifest_is_not_sent(tmp_path: Path) -> None:
+    sent: list[object] = []
+    made, spool, study = steps(tmp_path, store=lambda *a: sent.append(a) or 0)
+    job = made.choose(study)["job"]
+    made.process(job)
+    Manifest.remove(spool, job)
+    assert made.deliver(job, "d0", "seg")["status"] == "failed"
+    assert sent == []
 
 
 @pytest.mark.parametrize(("refused", "sent"), [(False, "labelmap"), (True, "seg")])

@@ -216,6 +216,18 @@ def test_what_the_archive_has_more_is_asked_for_once_and_waited_for() -> None:
     assert asked == [BONE]
 
 
+def test_what_came_of_it_is_followed_up_until_nothing_new_comes() -> None:
+    asked: list[SeriesKey] = []
+    sender = Sender(expected=lambda _: 4, retrieve=lambda key: asked.append(key) is None)
+    sender.tracker.stored(BONE, 1, sender.now_s)
+    sender.send(1, 1)
+    assert sender.after(61) == ()
+    sender.send(2, 2)
+    assert sender.after(61) == ()
+    assert asked == [BONE, BONE]
+    assert sender.after(61) == complete(SeriesCompletion(BONE, "idle", 3))
+
+
 @pytest.mark.parametrize(("expected", "promised"), [(3, True), (None, True), (4, False)])
 def test_a_whole_series_an_unknown_one_and_one_that_nobody_sends_complete_at_once(
     expected: int | None, promised: bool

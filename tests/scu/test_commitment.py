@@ -119,3 +119,14 @@ def test_who_takes_no_reports_or_fails_is_said_so(serve: Callable[..., Destinati
         commitment.prove(request, frozenset(), serve([], commits=False), "SBNODE")
     with pytest.raises(DestinationUnavailable, match="0x0110"):
         commitment.prove(request, frozenset(), serve([(evt.EVT_N_EVENT_REPORT, lambda _: (0x0110, None))]), "SBNODE")
+
+
+def test_a_role_that_was_not_granted_is_a_refusal(
+    serve: Callable[..., Destination], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(*_: object) -> None:
+        raise ValueError("no accepted presentation context for the SCP role")
+
+    monkeypatch.setattr("pynetdicom.association.Association.send_n_event_report", send)
+    with pytest.raises(DestinationRefused, match="takes no storage commitment reports"):
+        commitment.prove(Request(UID, "ARCHIVE", REFERENCES), frozenset(), serve([]), "SBNODE")
