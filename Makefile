@@ -24,7 +24,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test viewer check format lock licences accuracy train peers clean
+.PHONY: help install demo test viewer faults check format lock licences accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ viewer: $(VENV)/checks peers ## Look at results in OHIF, in a browser; screensho
 	@scripts/apt-install chromium:chromium nginx:nginx-light npm:npm
 	scripts/fetch-ohif
 	$(BIN)/python -m pytest -m viewer
+
+faults: $(VENV)/checks peers ## Every fault test: kills, disk, destinations, clients (40 minutes at most)
+	$(BIN)/python -m pytest tests/faults tests/integration/test_crash.py -m "faults or not viewer"
 
 check: $(VENV)/checks ## Format, lint, types, layers, Dockerfile, lock files
 	$(BIN)/ruff format --check $(PACKAGES)
@@ -75,9 +78,9 @@ lock: $(VENV)/checks ## Resolve the lock files anew (UPGRADE=1: to the newest ve
 licences: install ## Write docs/licences.md from what is installed
 	$(BIN)/python scripts/licences.py docs/licences.md
 
-peers: ## Install DCMTK, dicom3tools and Orthanc
+peers: ## Install DCMTK, dicom3tools, Orthanc and PostgreSQL
 	@scripts/apt-install storescu:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
-	  /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb
+	  /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb pg_ctlcluster:postgresql
 
 clean: ## Remove .venv and everything that can be made again
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo-out

@@ -106,6 +106,8 @@ class Spool(_Section):
     path: Path = Path("spool")
     min_free_bytes: int = Field(2_000_000_000, ge=0)
     """Below this much free space new instances are refused with 0xA700."""
+    pause_free_bytes: int = Field(500_000_000, ge=0)
+    """Below this much, no job is begun either, until there is space again."""
 
 
 class Retention(_Section):

@@ -128,6 +128,10 @@ class SpoolError(SbnodeError):
     """A file of the spool is missing or doesn't match its record."""
 
 
+class QueueUnavailable(SbnodeError):
+    """The database of the queue doesn't answer, or can't be written."""
+
+
 class DeliveryError(SbnodeError):
     """A result object did not reach a destination."""
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions, WorkflowStatus
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from sbnode.config import Config
-from sbnode.errors import ConfigError
+from sbnode.errors import ConfigError, QueueUnavailable
 from sbnode.jobs import queues
 from sbnode.jobs.manifest import Manifest
 from sbnode.metrics import QueueState
@@ -55,7 +56,8 @@ class JobClient:
     """A process that puts work into the queue and takes none out.
 
     Raises:
-        ConfigError: the database of the queue can't be opened.
+        ConfigError: ``queue.url`` names no database that can be used.
+        QueueUnavailable: the database doesn't answer, or can't be written.
     """
 
     def __init__(self, config: Config, spool: Spool) -> None:
@@ -69,6 +71,10 @@ class JobClient:
                 serializer=DBOSPortableJSONSerializer(),
                 application_name=queues.APPLICATION,
             )
+        except OperationalError as error:
+            raise QueueUnavailable(
+                "queue.url: the database of the queue doesn't answer, or can't be written"
+            ) from error
         except Exception as error:
             # SQLAlchemy, its drivers and DBOS have no common error for a database that can't be used.
             raise ConfigError(
@@ -97,10 +103,21 @@ class JobClient:
             ages.setdefault(item.queue_name or "none", []).append((now_ms - (item.created_at or now_ms)) / 1000)
         return {name: QueueState(len(found), max(found, default=0.0)) for name, found in ages.items()}
 
-    def executors(self) -> set[str]:
-        """Return the names of the workers that have work in hand."""
-        items = self._client.list_workflows(status="PENDING", load_input=False, load_output=False)
-        return {item.executor_id for item in items if item.executor_id}
+    def in_hand(self) -> dict[str, set[str]]:
+        """Return the ids of what was begun and hasn't ended, by the name of the worker.
+
+        Raises:
+            QueueUnavailable: the database doesn't answer.
+        """
+        try:
+            items = self._client.list_workflows(status="PENDING", load_input=False, load_output=False)
+        except SQLAlchemyError as error:
+            raise QueueUnavailable("the database of the queue doesn't answer") from error
+        found: dict[str, set[str]] = {}
+        for item in items:
+            if item.executor_id:
+                found.setdefault(item.executor_id, set()).add(item.workflow_id)
+        return found
 
     def items(self, limit: int | None = None) -> list[Item]:
         """Return what the queue holds and held, newest first."""

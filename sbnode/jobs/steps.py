@@ -14,7 +14,15 @@ from time import perf_counter
 from sbnode import log, metrics, pipeline
 from sbnode.audit import Audit, Participant
 from sbnode.config import Config, Destination, WebDestination
-from sbnode.errors import ConfigError, DeliveryError, DestinationRefused, SbnodeError, SeriesError, UnsafeResult
+from sbnode.errors import (
+    ConfigError,
+    DeliveryError,
+    DestinationRefused,
+    SbnodeError,
+    SeriesError,
+    StorageFull,
+    UnsafeResult,
+)
 from sbnode.inference.selection import Choice, choose
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.proof import Proof, Sent, find_proof
@@ -90,6 +98,7 @@ class Steps:
         """Choose the series of a study and write the manifest of its job: ``job`` holds the key."""
         with self._doing():
             try:
+                self._require_space()
                 manifest = Manifest.read(self._spool, study_id)
                 choice, key = self._choice(manifest.study(self._spool))
                 manifest.write(self._spool, key)
@@ -108,6 +117,7 @@ class Steps:
                 return {"status": "done"}
             started = perf_counter()
             try:
+                self._require_space()
                 manifest = Manifest.read(self._spool, job_key)
                 study = manifest.study(self._spool)
                 _, key = self._choice(study)
@@ -195,6 +205,10 @@ class Steps:
         law = self._config.queue
         return sum(retry_delay_s(n, law.first_retry_s, law.longest_retry_s, 0.5) for n in range(1, number))
 
+    def _require_space(self) -> None:
+        if self._spool.free_bytes() < self._config.spool.pause_free_bytes:
+            raise StorageFull("the spool's free space is below spool.pause_free_bytes")
+
     def _choice(self, study: Sequence[Series]) -> tuple[Choice, str]:
         """Return the series to process and the key of its job."""
         choice = choose(study, self._config.selection)
@@ -255,6 +269,9 @@ class Steps:
 
     def _failed(self, what: str, name: str, error: Exception) -> Outcome:
         outcome = _fault(error)
+        if outcome["status"] == "paused":
+            self._log.warning("work_paused", **{what: name}, reason=outcome["reason"])
+            return outcome
         if outcome["status"] == "rejected":
             metrics.SERIES_REJECTED.labels(outcome["code"]).inc()
         if isinstance(error, UnsafeResult):
@@ -276,7 +293,7 @@ class Steps:
 
 
 def _fault(error: Exception) -> Outcome:
-    """Say what ``error`` means for the queue: rejected, refused and failed are final, unavailable is not."""
+    """Say what ``error`` means for the queue: unavailable and paused aren't final, the others are."""
     facts = log.fault(error)
     reason = facts.get("reason") or f"{facts['error']} at {facts.get('where', 'an unknown place')}"
     if isinstance(error, SeriesError):
@@ -285,8 +302,10 @@ def _fault(error: Exception) -> Outcome:
         return {"status": "refused", "code": "refused", "reason": reason}
     if isinstance(error, DeliveryError):
         return {"status": "unavailable", "code": "unavailable", "reason": reason}
+    if isinstance(error, StorageFull):
+        return {"status": "paused", "code": "storage_full", "reason": reason}
     if isinstance(error, OSError):
-        # Above all a full disk: worth waiting for.
+        # A device that fails: worth waiting for.
         return {"status": "unavailable", "code": "device", "reason": f"{reason}: {error.strerror}"}
     code = type(error).__name__ if isinstance(error, SbnodeError) else "unexpected"
     return {"status": "failed", "code": code, "reason": reason}

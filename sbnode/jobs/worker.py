@@ -6,20 +6,29 @@ drawn from the workflow's name, so that a replay draws the same.
 
 from __future__ import annotations
 
+import functools
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from hashlib import sha256
+from itertools import count
+from typing import NoReturn, ParamSpec
 
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
+from sqlalchemy.exc import SQLAlchemyError
 
+from sbnode import log
 from sbnode.config import Config, Queue
 from sbnode.errors import SbnodeError
 from sbnode.jobs import queues
 from sbnode.jobs.executor import executor_config
 from sbnode.jobs.steps import Outcome, Steps, retry_delay_s
 
-__all__ = ["DeadLetter", "Worker"]
+__all__ = ["DeadLetter", "Worker", "end_process"]
+
+P = ParamSpec("P")
 
 CRASHES_OF_A_JOB = 2
 """A job that was running when the worker died is tried again this often; then it is a dead letter."""
@@ -27,6 +36,19 @@ SENDINGS = 3
 """What a destination accepted and then doesn't hold is sent this often in all."""
 POLL_S = 0.5
 _SETTLE_S = 0.5
+
+
+QUEUE_LOST_EXIT = 5
+
+
+def end_process(error: Exception) -> NoReturn:
+    """End the worker at once, because the database of the queue took no note of what it did.
+
+    As after `kill -9`, the next start goes on from the last thing that was noted.
+    """
+    log.get_logger().error("queue_lost", **log.fault(error))
+    sys.stderr.flush()
+    os._exit(QUEUE_LOST_EXIT)
 
 
 class DeadLetter(SbnodeError):
@@ -44,8 +66,9 @@ class Worker:
     def __init__(self, config: Config, steps: Steps) -> None:
         self._config = config
         self._steps = steps
+        self._running: set[str] = set()
         DBOS(config=executor_config(config, config.queue.worker))
-        _register(steps, config.queue)
+        _register(steps, config.queue, self._running)
 
     def start(self) -> None:
         """Take up what this worker left when it ended, then whatever is queued."""
@@ -53,6 +76,11 @@ class Worker:
         DBOS.launch()
         for name in queues.names(self._config):
             DBOS.register_queue(name, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update")
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The ids of what this process is doing."""
+        return frozenset(self._running)
 
     def drain(self, seconds: float) -> bool:
         """Take nothing more and wait for the running steps; return whether they ended within ``seconds``.
@@ -70,10 +98,11 @@ class Worker:
         return self._steps.running == 0
 
 
-def _register(steps: Steps, law: Queue) -> None:
-    """Make the workflows known to DBOS by their names."""
+def _register(steps: Steps, law: Queue, running: set[str]) -> None:
+    """Make the workflows known to DBOS by their names; ``running`` holds the ids of those that run."""
 
     @DBOS.workflow(name="deliver")
+    @_noted_in(running)
     def deliver(job_key: str, destination: str, kind: str, sending: int = 1) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.deliver, job_key, destination, kind))
         if DBOS.run_step({"name": "confirms"}, lambda: steps.confirms(destination)):
@@ -83,6 +112,7 @@ def _register(steps: Steps, law: Queue) -> None:
         return outcome
 
     @DBOS.workflow(name="prove")
+    @_noted_in(running)
     def prove(job_key: str, destination: str, kind: str, sending: int, number: int) -> Outcome:
         outcome = DBOS.run_step(None, steps.prove, job_key, destination, kind, sending, number)
         name, status = f"{job_key}.{destination}.{kind}", outcome["status"]
@@ -103,6 +133,7 @@ def _register(steps: Steps, law: Queue) -> None:
         return outcome
 
     @DBOS.workflow(name="process", max_recovery_attempts=CRASHES_OF_A_JOB)
+    @_noted_in(running)
     def process(job_key: str) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.process, job_key))
         if outcome["status"] == "done":
@@ -117,6 +148,7 @@ def _register(steps: Steps, law: Queue) -> None:
         return outcome
 
     @DBOS.workflow(name="study", max_recovery_attempts=CRASHES_OF_A_JOB)
+    @_noted_in(running)
     def study(study_id: str) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.choose, study_id))
         if outcome["status"] == "done":
@@ -125,17 +157,41 @@ def _register(steps: Steps, law: Queue) -> None:
         return outcome
 
 
+def _noted_in(running: set[str]) -> Callable[[Callable[P, Outcome]], Callable[P, Outcome]]:
+    """Keep the id of a workflow in ``running`` while it runs."""
+
+    def decorate(workflow: Callable[P, Outcome]) -> Callable[P, Outcome]:
+        @functools.wraps(workflow)
+        def noted(*args: P.args, **options: P.kwargs) -> Outcome:
+            name = str(DBOS.workflow_id)
+            running.add(name)
+            try:
+                return workflow(*args, **options)
+            except SQLAlchemyError as error:
+                # Raised, it would be noted as the end of the workflow should the database be back by then.
+                end_process(error)
+            finally:
+                running.discard(name)
+
+        return noted
+
+    return decorate
+
+
 def _persist(law: Queue, attempt: Callable[[], Outcome]) -> Outcome:
-    """Attempt until the outcome is final; wait in between by the retry law."""
-    for number in range(1, law.attempts + 1):
+    """Attempt until the outcome is final; wait in between by the retry law. A full spool uses up no attempt."""
+    failures = 0
+    for number in count(1):
         outcome = attempt()
         if outcome["status"] in ("refused", "failed"):
             raise DeadLetter(f"{outcome['status']}: {outcome['reason']}")
-        if outcome["status"] != "unavailable":
+        if outcome["status"] not in ("unavailable", "paused"):
             return outcome
-        if number < law.attempts:
-            draw = _draw(f"{DBOS.workflow_id}.{number}")
-            DBOS.sleep(retry_delay_s(number, law.first_retry_s, law.longest_retry_s, draw))
+        failures += outcome["status"] == "unavailable"
+        if failures == law.attempts:
+            break
+        draw = _draw(f"{DBOS.workflow_id}.{number}")
+        DBOS.sleep(retry_delay_s(number, law.first_retry_s, law.longest_retry_s, draw))
     raise DeadLetter(f"given up after {law.attempts} attempts: {outcome['reason']}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import fast_simplification
 import manifold3d
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,10 @@ from skimage.measure import marching_cubes
 
 from sbnode.errors import NoSkullBase
 from sbnode.inference.bone import Bone
+from sbnode.results.decimation import decimate
 
 __all__ = ["SMALLEST_PART_MM3", "Surface", "extract"]
 
-_AGGRESSIVENESS = 7.0
-"""The default of fast-simplification; lower is slower."""
 SMALLEST_PART_MM3 = 3.0
 """Separate specks and closed bubbles smaller than this are left out: noise, and nothing that prints. mm3."""
 _NEAREST_LEVEL = 1e-3
@@ -50,8 +48,8 @@ def extract(bone: Bone, most_triangles: int) -> Surface:
     """Return the surface of all bone, inferred bone included, at the level 0.
 
     Marching cubes with Lewiner's topological guarantee (Journal of Graphics Tools 8, 2003) give a closed manifold. It
-    is decimated to ``most_triangles`` by quadric errors (Garland and Heckbert, SIGGRAPH 1997), and Manifold takes away
-    the folds which that leaves. Parts under ``SMALLEST_PART_MM3`` are left out.
+    is decimated to ``most_triangles``, and Manifold takes away the folds which that leaves. Parts under
+    ``SMALLEST_PART_MM3`` are left out.
 
     Raises:
         NoSkullBase: no part of the bone is that large.
@@ -109,7 +107,7 @@ def _decimated(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """The closed mesh with fewer triangles; whole if decimation opened it."""
     if len(triangles) > most:
-        fewer = _closed(*fast_simplification.simplify(vertices, triangles, target_count=most, agg=_AGGRESSIVENESS))
+        fewer = _closed(*decimate(vertices, triangles, most))
         if fewer is not None:
             return fewer
     whole = _closed(vertices, triangles)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Event, Thread
 
 from sbnode import log, metrics
 from sbnode.config import Config
-from sbnode.errors import ConfigError
+from sbnode.errors import ConfigError, QueueUnavailable
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.lease import Lease
 from sbnode.service.process import DRAIN_S, node_command, open_spool, stop_signal
+from sbnode.spool import Spool
 
 __all__ = ["adopt", "work"]
 
 PREDECESSOR_S = DRAIN_S + 10
 """A supervised worker waits this long for one that outlived its parent."""
 ADOPTION_S = 15.0
+QUEUE_BYTES = 10_000_000
+"""The queue in SQLite needs this much space at least."""
 
 
 def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
@@ -30,12 +34,13 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
 
     Raises:
         ConfigError: another worker has this name, or the spool or the queue can't be used.
+        QueueUnavailable: the database of the queue doesn't answer.
         ModelError: a model can't be used.
     """
     # The models and DBOS are heavy; the receiving process does without them.
     from sbnode import pipeline
     from sbnode.jobs.steps import Steps
-    from sbnode.jobs.worker import Worker
+    from sbnode.jobs.worker import Worker, end_process
 
     stop = stop_signal()
     if supervised:
@@ -43,6 +48,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     spool = open_spool(config)
     lease = Lease(spool.path, config.queue.worker, wait_s=PREDECESSOR_S if supervised else 0)
     models = pipeline.Models.open(config)
+    _wait_for_space(config, spool, stop)
     queue = JobClient(config, spool)
     worker = Worker(config, Steps(config, spool, models, pipeline.run))
     worker.start()
@@ -53,8 +59,17 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     lease.announce(facts)
     logger = log.get_logger()
     logger.info("working", worker=config.queue.worker)
+    idle: set[str] = set()
     while not stop.wait(ADOPTION_S):
-        _adopt_dead(config, config_file, queue)
+        try:
+            in_hand = queue.in_hand()
+        except QueueUnavailable as error:
+            end_process(error)
+        before, idle = idle, in_hand.pop(config.queue.worker, set()) - worker.running
+        if idle & before:
+            # The database couldn't be written when they ended: only a restart takes them up again.
+            end_process(QueueUnavailable(f"{len(idle & before)} workflows ended and the queue doesn't know how"))
+        _adopt_dead(config, config_file, in_hand)
     drained = worker.drain(DRAIN_S)
     logger.info("worker_stopped", worker=config.queue.worker, drained=drained)
     sys.stderr.flush()
@@ -68,9 +83,18 @@ def adopt(config: Config, name: str) -> None:
     adopt_executor(config, name)
 
 
-def _adopt_dead(config: Config, config_file: Path | None, queue: JobClient) -> None:
+def _wait_for_space(config: Config, spool: Spool, stop: Event) -> None:
+    """Wait until jobs may begin: on a full device each start would only use up an attempt of what is begun."""
+    wanted_bytes = max(config.spool.pause_free_bytes, QUEUE_BYTES)
+    if spool.free_bytes() < wanted_bytes:
+        log.get_logger().warning("work_paused", reason="the spool's free space is below spool.pause_free_bytes")
+    while spool.free_bytes() < wanted_bytes and not stop.wait(1.0):
+        pass
+
+
+def _adopt_dead(config: Config, config_file: Path | None, names: Iterable[str]) -> None:
     """Hold the name of each dead worker that left work while a short process gives that work back."""
-    for name in sorted(queue.executors() - {config.queue.worker}):
+    for name in sorted(names):
         try:
             lease = Lease(config.spool.path, name)
         except ConfigError:

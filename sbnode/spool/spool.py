@@ -192,19 +192,24 @@ class Spool:
 
         When it ends with an error they are deleted. Results committed before under the same key stay: they are the
         same, and may be on their way.
+
+        Raises:
+            StorageFull: the device is full.
         """
         target = self.result_folder(job_key)
         unfinished = self._session / f"{job_key}.{uuid.uuid4().hex}"
-        unfinished.mkdir()
+        with _storage_full():
+            unfinished.mkdir()
         try:
-            yield unfinished
-            _flush_tree(unfinished)
-            try:
-                unfinished.rename(target)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            _flush(self._results)
+            with _storage_full():
+                yield unfinished
+                _flush_tree(unfinished)
+                try:
+                    unfinished.rename(target)
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                _flush(self._results)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -19,6 +19,7 @@ if "--config" in sys.argv:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_spool / "metrics")
 
 from sbnode import pipeline
+from tests.integration import killer
 from tests.jobs.fakes import MODELS, fake_run
 
 
@@ -44,6 +45,8 @@ def main() -> None:
 
     from sbnode.cli import app
 
+    if "--adopt" not in sys.argv and "--config" in sys.argv:
+        killer.arm(_spool.parent, sys.argv[1])
     app()
 
 

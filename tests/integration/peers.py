@@ -236,6 +236,45 @@ def http_status(url: str) -> int | None:
         return None
 
 
+@dataclass
+class Postgres:
+    """A PostgreSQL server of its own, without any password, on this host."""
+
+    process: Process
+    port: int
+
+    @classmethod
+    def start(cls, folder: Path) -> Postgres:
+        """Start one in ``folder``. It won't run as root, so that then it runs as the user of the package."""
+        binaries = _newest_postgres()
+        owner = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        data, port = folder / "data", free_port()
+        folder.mkdir(parents=True)
+        if owner:
+            shutil.chown(folder, "postgres")
+        make = [*owner, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
+        subprocess.run(make, check=True, capture_output=True, cwd="/")
+        listen = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        process = Process.start("postgres", [*owner, binaries / "postgres", "-D", data, *listen], folder / "log")
+        try:
+            process.ready(lambda: listens(port), timeout_s=30)
+        except AssertionError:
+            process.stop()
+            raise
+        return cls(process, port)
+
+    def url(self, database: str) -> str:
+        """The URL of a database, as ``queue.url`` takes it; it needn't exist yet."""
+        return f"postgresql+psycopg://postgres@{HOST}:{self.port}/{database}"
+
+
+def _newest_postgres() -> Path:
+    """The folder of the server's programs, which Debian keeps out of the path."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    program("pg_ctlcluster", "postgresql")
+    return max(found, key=lambda folder: int(folder.parent.name))
+
+
 def start_storescp(folder: Path, port: int, ae_title: str = "STORESCP", options: Sequence[str] = ()) -> Process:
     """Start DCMTK's storescp, which writes what it receives into ``folder``; ``options`` are its own."""
     folder.mkdir(parents=True, exist_ok=True)

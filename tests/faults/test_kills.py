@@ -1,0 +1,110 @@
+"""`kill -9` of either process between every two steps and inside each, with the queue in SQLite and in PostgreSQL.
+
+Whatever the moment, every acknowledged instance is in the spool after the next start, and the archive gets one
+complete set of results. `make faults` runs the whole matrix; by default each moment meets one of the two databases.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sbnode.spool import Spool
+from tests.integration.killer import Moment
+from tests.integration.peers import wait_until
+from tests.integration.small_node import START_S, Archive, Node
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SLICES = 45
+IDLE_S = 3
+"""Long enough for a sender to come back before what it sent already counts as complete."""
+
+RECEIVING = {
+    "before an instance is written": Moment("serve", "before", "sbnode.spool.spool:Spool._write", 12),
+    "with an empty temporary file": Moment("serve", "before", "sbnode.spool.record:Record.prefix", 12),
+    "with an instance written under a temporary name": Moment("serve", "before", "os:link", 12),
+    "with an instance named and its folder not flushed": Moment("serve", "after", "os:link", 12),
+    "with an instance stored and not acknowledged": Moment("serve", "after", "sbnode.spool.spool:Spool.store", 12),
+    "with the acknowledgement not sent yet": Moment("serve", "after", "sbnode.scp.handlers:Handlers.on_c_store", 12),
+    "with the last instance acknowledged": Moment("serve", "after", "sbnode.scp.handlers:Handlers.on_c_store", SLICES),
+    "with a complete study that isn't queued": Moment("serve", "before", "sbnode.jobs.client:JobClient.submit"),
+    "before the manifest of a study": Moment("serve", "before", "sbnode.jobs.manifest:Manifest.write"),
+    "after the manifest of a study": Moment("serve", "after", "sbnode.jobs.manifest:Manifest.write"),
+    "with a study just queued": Moment("serve", "after", "sbnode.jobs.client:JobClient.submit"),
+}
+WORKING = {
+    "before the choice": Moment("work", "before", "sbnode.jobs.steps:Steps.choose"),
+    "before the manifest of a job": Moment("work", "before", "sbnode.jobs.manifest:Manifest.write"),
+    "after the manifest of a job": Moment("work", "after", "sbnode.jobs.manifest:Manifest.write"),
+    "with the choice made and not noted": Moment("work", "after", "sbnode.jobs.steps:Steps.choose"),
+    "before a job is queued": Moment("work", "before", "dbos:DBOS.enqueue_workflow", 1),
+    "with a job just queued": Moment("work", "after", "dbos:DBOS.enqueue_workflow", 1),
+    "before processing": Moment("work", "before", "sbnode.jobs.steps:Steps.process"),
+    "before the pipeline": Moment("work", "before", "sbnode.pipeline:run"),
+    "with the results written and not flushed": Moment("work", "after", "sbnode.pipeline:run"),
+    "with the results flushed and not named": Moment("work", "after", "sbnode.spool.spool:_flush_tree"),
+    "with the results kept and not noted": Moment("work", "after", "sbnode.jobs.steps:Steps.process"),
+    "before the deliveries are queued": Moment("work", "before", "dbos:DBOS.enqueue_workflow", 2),
+    "with one of two deliveries queued": Moment("work", "before", "dbos:DBOS.enqueue_workflow", 3),
+    "with both deliveries queued": Moment("work", "after", "dbos:DBOS.enqueue_workflow", 3),
+    "before a delivery": Moment("work", "before", "sbnode.jobs.steps:Steps.deliver"),
+    "before an object is sent": Moment("work", "before", "sbnode.jobs.steps:Steps._send_one"),
+    "with an object accepted and not noted": Moment("work", "after", "sbnode.jobs.steps:Steps._send_one"),
+    "with a delivery done and not noted": Moment("work", "after", "sbnode.jobs.steps:Steps.deliver"),
+    "between two deliveries": Moment("work", "before", "sbnode.jobs.steps:Steps.deliver", 2),
+    "with the last delivery done and not noted": Moment("work", "after", "sbnode.jobs.steps:Steps.deliver", 2),
+}
+SENT_TWICE = {
+    "with an object accepted and not noted",
+    "with a delivery done and not noted",
+    "with the last delivery done and not noted",
+}
+"""The archive had accepted an object and the node couldn't know it: it gets that object again, with the same UID."""
+
+DATABASES = ("sqlite", "postgresql")
+CASES = [
+    pytest.param(moment, database, id=f"{moment}-{database}", marks=() if number % 2 == which else pytest.mark.faults)
+    for number, moment in enumerate((*RECEIVING, *WORKING))
+    for which, database in enumerate(DATABASES)
+]
+
+
+@pytest.mark.parametrize(("moment", "database"), CASES)
+def test_killed(
+    moment: str,
+    database: str,
+    tmp_path: Path,
+    archive: Archive,
+    archive_port: int,
+    postgres: Callable[[], str],
+) -> None:
+    node = Node(tmp_path, archive_port, database=postgres() if database == "postgresql" else None, idle_s=IDLE_S)
+    (RECEIVING | WORKING)[moment].set(tmp_path)
+    try:
+        node.start()
+        acknowledged = node.try_to_send(slices=SLICES)
+        if moment in RECEIVING:
+            wait_until(node.is_over, START_S, "the receiving process died")
+            assert acknowledged <= Spool(tmp_path / "spool", 0).instances()
+            node.start()
+            if len(acknowledged) < SLICES:
+                acknowledged |= node.try_to_send(slices=SLICES)
+        assert len(acknowledged) == SLICES
+        wait_until(lambda: len(archive.received) == 2, START_S, "both objects at the archive")
+        wait_until(lambda: all(item.state == "done" for item in node.items()), START_S, "everything is done")
+        time.sleep(1)  # for a third object to show itself
+        assert Moment.is_over(tmp_path)
+        assert sorted(archive.received.values()) == ([1, 2] if moment in SENT_TWICE else [1, 1])
+        assert len(list((tmp_path / "spool" / "results").iterdir())) == 1
+        assert "CANARY" not in node.log()
+    finally:
+        node.close()
