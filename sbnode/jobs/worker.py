@@ -76,6 +76,8 @@ def _register(steps: Steps, law: Queue) -> None:
     @DBOS.workflow(name="deliver")
     def deliver(job_key: str, destination: str, kind: str, sending: int = 1) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.deliver, job_key, destination, kind))
+        if outcome["status"] == "superseded":
+            return outcome
         if DBOS.run_step({"name": "confirms"}, lambda: steps.confirms(destination)):
             sent = outcome.get("sent", kind)
             with SetWorkflowID(f"{job_key}.{destination}.{sent}.proof-{sending}-1"):

@@ -225,6 +225,8 @@ class Handlers:
             status = UNEXPECTED
             _log_refusal(sop_instance_uid, status, error)
         else:
+            if stored.instance.corrections and stored.new:
+                get_logger().info("instance_corrected", instance=short_hash(sop_instance_uid))
             if stored.new:
                 self._count(event.assoc, stored)
                 self._watch.received(self._number(event.assoc), stored.instance)
