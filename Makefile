@@ -18,13 +18,15 @@ TRAINING ?= $(filter 1 true,$(CI))
 # Where benchmarks and training write.
 RUNS ?= runs
 VERSION ?= $(shell sed -n 's/^version: *//p' models/skullbase/model.yaml)
+FUZZ_CASES ?= 1000000
+FUZZ_SEED ?= 1
 export SBNODE_DATA ?= $(abspath ../shared/data)
 
 INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test viewer check format lock licences accuracy train peers clean
+.PHONY: help install demo test viewer faults fuzz check format lock licences accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +43,12 @@ viewer: $(VENV)/checks peers ## Look at results in OHIF, in a browser; screensho
 	@scripts/apt-install chromium:chromium nginx:nginx-light npm:npm
 	scripts/fetch-ohif
 	$(BIN)/python -m pytest -m viewer
+
+faults: $(VENV)/checks peers ## Long tests of faults and hostile peers
+	$(BIN)/python -m pytest -m faults
+
+fuzz: $(VENV)/checks ## Send the receiving process what nobody should (FUZZ_CASES=1000000, FUZZ_SEED=1)
+	$(BIN)/python -m tests.faults.fuzz --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)
 
 check: $(VENV)/checks ## Format, lint, types, layers, Dockerfile, lock files
 	$(BIN)/ruff format --check $(PACKAGES)

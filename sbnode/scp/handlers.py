@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -46,8 +48,18 @@ _LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 # Statuses of N-ACTION and N-EVENT-REPORT (PS3.7 annex C).
 _NOT_AUTHORIZED, _INVALID_ARGUMENT, _PROCESSING_FAILURE = 0x0124, 0x0115, 0x0110
 
+_LEAST_BYTES = 16_384
+"""What an association must send within ``receive.network_timeout_s`` while a request isn't complete. A modem could."""
 _MAX_WAITING_MESSAGES = 16
 """No asynchronous operations are negotiated (PS3.7 D.3.3.3), so a peer waits for each answer."""
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How much came of a request since when."""
+
+    since_s: float
+    data_bytes: int = 0
 
 
 class Handlers:
@@ -66,6 +78,7 @@ class Handlers:
         self._next_number = itertools.count(1)
         self._associations: set[Association] = set()
         self._added: dict[Association, Counter[str]] = {}
+        self._paces: WeakKeyDictionary[Association, _Pace] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def bindings(self) -> list[EventHandlerType]:
@@ -133,9 +146,14 @@ class Handlers:
         if not isinstance(event.pdu, P_DATA_TF) or event.assoc not in self._associations:
             return
         fragments = (cast(bytes, item.data) for item in event.pdu.presentation_data_value_items)
-        # A fragment begins with a byte whose first bit tells commands from data sets (PS3.8 E.2).
-        data_bytes = sum(len(fragment) - 1 for fragment in fragments if not fragment[0] & 1)
+        # A fragment begins with a byte whose first bit tells commands from data sets (PS3.8 E.2). On one without that
+        # byte, pynetdicom ends the association.
+        data_bytes = sum(len(fragment) - 1 for fragment in fragments if fragment and not fragment[0] & 1)
         association = event.assoc
+        if self._drips(association, data_bytes):
+            get_logger().error("association_aborted", reason="a request that comes too slowly")
+            association.abort()
+            return
         within = self._intake.take(association, data_bytes)
         if within and association.dimse.msg_queue.qsize() <= _MAX_WAITING_MESSAGES:
             return
@@ -144,11 +162,24 @@ class Handlers:
             self._observer.oversized(_calling_ae_title(association))
             association.abort()
 
+    def _drips(self, association: Association, data_bytes: int) -> bool:
+        """Whether a request takes long and comes in drips: it would hold a place for ever."""
+        now_s = time.monotonic()
+        with self._lock:
+            pace = self._paces.setdefault(association, _Pace(now_s))
+            pace.data_bytes += data_bytes
+            if now_s - pace.since_s <= self._config.receive.network_timeout_s:
+                return False
+            self._paces[association] = _Pace(now_s)
+            return pace.data_bytes < _LEAST_BYTES
+
     def on_message(self, event: Event) -> None:
         """Abort on a C-STORE request without a UID: pynetdicom would never answer it.
 
         On one that is too long, pynetdicom aborts.
         """
+        with self._lock:
+            self._paces.pop(event.assoc, None)
         if not isinstance(event.message, C_STORE_RQ):
             return
         if not event.message.command_set.get("AffectedSOPInstanceUID"):

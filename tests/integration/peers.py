@@ -309,9 +309,9 @@ class Node:
         path.write_text(yaml.safe_dump(self.settings))
         return path
 
-    def start(self, timeout_s: float = 120) -> None:
+    def start(self, *options: str, timeout_s: float = 120) -> None:
         """Start ``sbnode serve`` and wait until it says that it is ready."""
-        command = [*self.command, "serve", "--config", str(self.config)]
+        command = [*self.command, "serve", *options, "--config", str(self.config)]
         self.process = Process.start("sbnode", command, self.folder / "sbnode.log")
         self.process.ready(lambda: http_status(f"{self.status_url}/readyz") == 200, timeout_s)
 

@@ -23,9 +23,11 @@ from pydicom.uid import (
     MRImageStorage,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event
 from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 
 from sbnode.audit import Participant
@@ -393,6 +395,27 @@ def test_data_sent_before_the_association_is_accepted_counts_for_nobody(start: S
     associate(running.port).release()
     held = running.receiver._handlers._intake._held_bytes
     wait_until(lambda: sum(held.values()) == 0, 5, "nothing is held any more")
+
+
+def test_a_fragment_of_no_bytes_ends_the_association_and_is_no_fault(start: Start) -> None:
+    """Found by fuzzing: it has no Message Control Header (PS3.8 E.2) to look at."""
+    running = start()
+    faults: list[Exception] = []
+    count = running.receiver._handlers.on_pdu
+
+    def watched(event: Event) -> None:
+        try:
+            count(event)
+        except Exception as error:
+            faults.append(error)
+
+    association = associate(running.port)
+    server = next(iter(running.receiver._handlers._associations))
+    server.unbind(evt.EVT_PDU_RECV, count)
+    server.bind(evt.EVT_PDU_RECV, watched)
+    association.dul.socket.socket.sendall(struct.pack(">BBLLB", 4, 0, 5, 1, 1))
+    wait_until(lambda: association.is_aborted, 5, "the abort arrived")
+    assert faults == []
 
 
 def connect(port: int) -> socket.socket:
