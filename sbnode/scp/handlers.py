@@ -45,6 +45,8 @@ _CALLED_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x07)
 # Rejected-transient, by the service-provider: local-limit-exceeded.
 _LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 
+_UNRECOGNIZED_OPERATION = 0x0211
+"""PS3.7 annex C.5."""
 # Statuses of N-ACTION and N-EVENT-REPORT (PS3.7 annex C).
 _NOT_AUTHORIZED, _INVALID_ARGUMENT, _PROCESSING_FAILURE = 0x0124, 0x0115, 0x0110
 
@@ -192,7 +194,9 @@ class Handlers:
 
     def on_c_store(self, event: Event) -> int:
         """Store one instance; Success only once it is durable (PS3.7 section 9.1.1, PS3.4 annex B)."""
-        data_set = cast(BytesIO, cast(C_STORE, event.request).DataSet).getvalue()
+        if not isinstance(event.request, C_STORE):
+            return _UNRECOGNIZED_OPERATION  # pynetdicom asks here for every request in a context of a storage class
+        data_set = cast(BytesIO, event.request.DataSet).getvalue()
         status, new = self._status(event, data_set)
         self._intake.give_back(event.assoc, len(data_set))
         self._observer.answered(status, len(data_set), new)
