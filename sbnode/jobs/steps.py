@@ -52,7 +52,7 @@ class _Superseded(SbnodeError):
     """Another job stands for these instances: settings or models changed, or the patient or study was corrected."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"settings, models, patient or study changed; see {key}")
+        super().__init__(f"settings or models changed, or patient or study was corrected; see {key}")
         self.key = key
 
 
