@@ -22,7 +22,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from sbnode.log import fault, get_logger
 
-__all__ = ["AssociationServer", "accept_tls_from"]
+__all__ = ["GIVING_WAY", "AssociationServer", "accept_tls_from"]
 
 _PDU_HEAD_BYTES = 6
 _CONTROL_PDU_BYTES = 1_000_000
@@ -30,8 +30,8 @@ _CONTROL_PDU_BYTES = 1_000_000
 _PDV_HEAD_BYTES = 12
 """Some peers count the PDV item headers out of the maximum length (PS3.8 D.1)."""
 _READ_BYTES = 65536
-_GIVING_WAY = 32
-"""So many broken connections may still have their threads."""
+GIVING_WAY = 32
+"""So many connections that were broken off may still have their threads; they count in pynetdicom's limit."""
 
 
 class _PduStream:
@@ -150,8 +150,8 @@ class AssociationServer(ThreadedAssociationServer):
         can give way, or those that did aren't gone yet, the new connection is closed at once.
         """
         self._silent = [c for c in self._silent if c.fileno() >= 0 and c.pdus is not None and c.pdus.silent]
-        surplus = len(self.active_associations) + 1 - self.ae.maximum_associations
-        if surplus > 0 and (surplus > _GIVING_WAY or not self._give_way()):
+        surplus = len(self.active_associations) + 1 + GIVING_WAY - self.ae.maximum_associations
+        if surplus > 0 and (surplus > GIVING_WAY or not self._give_way()):
             return False
         self._silent.append(request)
         return True
