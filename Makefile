@@ -18,13 +18,15 @@ TRAINING ?= $(filter 1 true,$(CI))
 # Where benchmarks and training write.
 RUNS ?= runs
 VERSION ?= $(shell sed -n 's/^version: *//p' models/skullbase/model.yaml)
+FUZZ_CASES ?= 1000000
+FUZZ_SEED ?= 1
 export SBNODE_DATA ?= $(abspath ../shared/data)
 
 INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test viewer faults check format lock licences accuracy train peers clean
+.PHONY: help install demo test viewer faults fuzz check format lock licences accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +46,9 @@ viewer: $(VENV)/checks peers ## Look at results in OHIF, in a browser; screensho
 
 faults: $(VENV)/checks peers ## Every fault test: kills, disk, destinations, clients (40 minutes at most)
 	$(BIN)/python -m pytest tests/faults tests/integration/test_crash.py -m "faults or not viewer"
+
+fuzz: $(VENV)/checks ## Send the receiving process what nobody should (FUZZ_CASES=1000000, FUZZ_SEED=1)
+	$(BIN)/python -m tests.faults.fuzz --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)
 
 check: $(VENV)/checks ## Format, lint, types, layers, Dockerfile, lock files
 	$(BIN)/ruff format --check $(PACKAGES)

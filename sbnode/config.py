@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from sbnode.document import read_document
 from sbnode.errors import ConfigError
 
 __all__ = [
@@ -143,8 +143,10 @@ class Selection(_Section):
     def _compiles(cls, value: str) -> str:
         try:
             re.compile(value)
-        except re.error as error:
+        except (re.error, OverflowError) as error:
             raise ValueError(f"not a regular expression: {error}") from error
+        except RecursionError as error:
+            raise ValueError("not a regular expression: it is nested too deep") from error
         return value
 
 
@@ -384,8 +386,8 @@ def load_config(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_document(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: the file must hold keys and values, not {type(content).__name__}")

@@ -6,10 +6,11 @@
     ├── ReceiveError           the C-STORE handler answers ``dimse_status``; the sender keeps its copy
     │   ├── NotUnderstood          the data set can't be parsed, or its UIDs are unsafe
     │   ├── WrongSopClass          the instance isn't of a class that the node takes
-    │   ├── ConflictingInstance    a SOP Instance UID that is stored already, with other content
+    │   ├── ConflictingInstance    a SOP Instance UID that is stored already, with another image
     │   └── StorageFull            too little space left in the spool
     ├── SeriesError            the study gives no result; the reason is reported, exit code 3
     │   ├── NoUsableSeries         no series of the study passes the selection rules
+    │   ├── SeveralPatients        the images of the study name more than one patient
     │   ├── UnsafeGeometry         the slices can't be put into one volume safely
     │   ├── UndecodablePixels      the pixel data can't be read
     │   └── NoSkullBase            the volume shows no skull base
@@ -39,6 +40,7 @@ __all__ = [
     "ReceiveError",
     "SbnodeError",
     "SeriesError",
+    "SeveralPatients",
     "SpoolError",
     "StorageFull",
     "UndecodablePixels",
@@ -79,7 +81,7 @@ class WrongSopClass(ReceiveError):
 
 
 class ConflictingInstance(ReceiveError):
-    """Another data set is stored under this SOP Instance UID. The first one stays, the second is refused."""
+    """Another image is stored under this SOP Instance UID. The first one stays, the second is refused."""
 
     dimse_status = 0xC001
 
@@ -100,6 +102,12 @@ class NoUsableSeries(SeriesError):
     """No series of the study passes the selection rules."""
 
     code = "no_usable_series"
+
+
+class SeveralPatients(SeriesError):
+    """The images of the study name more than one patient, so nobody can say under whom to file a result."""
+
+    code = "several_patients"
 
 
 class UnsafeGeometry(SeriesError):

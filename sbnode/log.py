@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import MutableMapping
@@ -124,6 +125,13 @@ def _tame_libraries() -> None:
     # pynetdicom reports at level ERROR what it also returns as a status, which is logged by the caller.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     warnings.showwarning = _log_warning
+    threading.excepthook = _log_thread
+
+
+def _log_thread(arguments: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread. A traceback on standard error would quote the message, which may quote a peer."""
+    if arguments.exc_value is not None:
+        get_logger().error("thread_failed", **fault(arguments.exc_value))
 
 
 def _log_warning(

@@ -127,8 +127,9 @@ class _Clock:
 def job_key(series: Series, models: Models, config: Config) -> str:
     """Return what names the result of ``series``: 32 hexadecimal digits.
 
-    Made of the Series Instance UID, the SOP Instance UIDs, the models' hashes and every parameter that changes the
-    result, so that a resend makes no new job and a late slice or another model does.
+    Made of the Series Instance UID, the SOP Instance UIDs with what they say of patient and study, the models' hashes
+    and every parameter that changes the result, so that a resend makes no new job and a late slice, a correction or
+    another model does.
     """
     parameters = {
         "pipeline": PIPELINE_VERSION,

@@ -15,6 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
+from sbnode.filing import filing_digest, patient_digest
+
 __all__ = ["PARSER_FAULTS", "Instance", "Series", "SeriesKey", "instance_of", "is_uid", "read_instance"]
 
 PARSER_FAULTS = (
@@ -83,6 +85,12 @@ class Instance:
     orientation: tuple[float, ...] | None = None
     """Six cosines: the direction along a row, then along a column."""
     position_mm: tuple[float, float, float] | None = None
+    patient: str = ""
+    """Digest of who the patient is; the same for every image of one patient."""
+    filing: str = ""
+    """Digest of all that results take over from the header: patient and study."""
+    corrections: int = 0
+    """How often this instance came again with other attributes of patient or study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +108,11 @@ class Series:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the sorted SOP Instance UIDs, hexadecimal: changes when a slice is added."""
-        return sha256("\n".join(i.sop_instance_uid for i in self.instances).encode()).hexdigest()
+        """SHA-256 of what results are made from, hexadecimal: changes when a slice is added, or when the attributes of
+        patient or study are corrected.
+        """
+        lines = (f"{i.sop_instance_uid} {i.filing} {i.corrections}" for i in self.instances)
+        return sha256("\n".join(lines).encode()).hexdigest()
 
 
 def read_instance(path: Path) -> Instance:
@@ -123,6 +134,7 @@ def instance_of(dataset: Dataset, path: Path) -> Instance:
     Raises:
         ValueError: a UID is missing or is no UID.
     """
+    filing = filing_digest(dataset)  # first: what is looked at is decoded
     sop_class_uid, sop_instance_uid, study_uid, series_uid = (
         _uid(dataset, keyword) for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
     )
@@ -149,6 +161,8 @@ def instance_of(dataset: Dataset, path: Path) -> Instance:
         slice_thickness_mm=thickness[0] if thickness else None,
         orientation=orientation if len(orientation) == 6 else None,
         position_mm=(position[0], position[1], position[2]) if len(position) == 3 else None,
+        patient=patient_digest(dataset),
+        filing=filing,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -20,13 +21,13 @@ UID = "1.2.826.0.1.3680043.8.498.1"
 
 @pytest.fixture(autouse=True)
 def _logs() -> Iterator[None]:
-    root, show = logging.root.handlers[:], warnings.showwarning
+    root, show, hook = logging.root.handlers[:], warnings.showwarning, threading.excepthook
     dbos, pynetdicom = logging.getLogger("dbos"), logging.getLogger("pynetdicom")
     before = dbos.handlers[:], dbos.propagate, pynetdicom.level, logging.root.level
     log.configure(Log(level="debug"))
     yield
     structlog.reset_defaults()
-    logging.root.handlers[:], warnings.showwarning = root, show
+    logging.root.handlers[:], warnings.showwarning, threading.excepthook = root, show, hook
     dbos.handlers[:], dbos.propagate = before[0], before[1]
     pynetdicom.setLevel(before[2])
     logging.root.setLevel(before[3])
@@ -50,6 +51,20 @@ def test_a_uid_becomes_a_short_hash_wherever_it_stands(capsys: pytest.CaptureFix
     (record,) = lines(capsys)
     assert record["series"] == f"uid:{log.short_hash(UID)}"
     assert record["reason"] == f"series uid:{log.short_hash(UID)}: a gap of 12.5 mm at 127.0.0.1"
+
+
+def test_a_thread_that_fails_is_one_record_without_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """A traceback would quote the message, and the message what a peer sent."""
+
+    def fail() -> None:
+        raise KeyError("CANARY^PATIENT")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    (record,) = lines(capsys)
+    assert (record["action"], record["error"]) == ("thread_failed", "KeyError")
+    assert "CANARY" not in str(record)
 
 
 def test_our_errors_speak_and_others_give_type_and_place_only() -> None:

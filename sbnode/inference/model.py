@@ -11,16 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import onnxruntime
-import yaml
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from sbnode.config import Execution
+from sbnode.document import read_document
 from sbnode.errors import ModelError
 from sbnode.inference import tiling
 from sbnode.inference.geometry import Grid
@@ -85,14 +85,14 @@ def read_model_description(folder: Path) -> ModelDescription:
         ModelError: a file is missing, the description is incomplete, or the network's SHA-256 differs.
     """
     try:
-        content: Any = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
+        content = read_document(folder / "model.yaml")
         found = sha256((folder / "model.onnx").read_bytes()).hexdigest()
         description = ModelDescription.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelError(f"{folder}: the model can't be read: {error}") from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ModelError(f"{folder / 'model.yaml'}: {faults}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: the model can't be read: {error}") from error
     if found != description.sha256:
         raise ModelError(
             f"{folder / 'model.onnx'}: SHA-256 is {found}, model.yaml says {description.sha256}: the file was altered "

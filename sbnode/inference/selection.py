@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from sbnode.config import Selection
-from sbnode.errors import NoUsableSeries, UnsafeGeometry
+from sbnode.errors import NoUsableSeries, SeveralPatients, UnsafeGeometry
 from sbnode.inference.geometry import SliceStack
 from sbnode.inference.stack import build_stack, read_planes
 from sbnode.series import Instance, Series, SeriesKey
@@ -56,8 +57,11 @@ def choose(study: Iterable[Series], rules: Selection) -> Choice:
     so that the choice never depends on the order of arrival.
 
     Raises:
+        SeveralPatients: the images of the study, of whatever series, name more than one patient.
         NoUsableSeries: no series passes; the message holds the reason of each.
     """
+    study = tuple(study)
+    _require_one_patient(study)
     candidates: list[_Candidate] = []
     left_out: list[tuple[SeriesKey, str]] = []
     for series in sorted(study, key=lambda series: series.key):
@@ -74,6 +78,16 @@ def choose(study: Iterable[Series], rules: Selection) -> Choice:
         if other is not best:
             left_out.append((other.series.key, f"usable ({other.why}), but the chosen series is better ({best.why})"))
     return Choice(chosen=best.series, why=best.why, left_out=tuple(left_out))
+
+
+def _require_one_patient(study: Iterable[Series]) -> None:
+    patients = Counter(instance.patient for series in study for instance in series.instances)
+    if len(patients) > 1:
+        counts = " and ".join(str(count) for _, count in patients.most_common())
+        raise SeveralPatients(
+            f"the images of the study name {len(patients)} different patients ({counts} images): correct them in the "
+            "archive and send the study again, with the UIDs it has"
+        )
 
 
 def _judge(series: Series, rules: Selection) -> _Candidate | str:

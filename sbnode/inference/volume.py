@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from sbnode.config import Selection
-from sbnode.errors import UndecodablePixels, UnsafeGeometry
+from sbnode.errors import SeveralPatients, UndecodablePixels
+from sbnode.filing import patient_digest
 from sbnode.inference.bone import Finding
 from sbnode.inference.geometry import SliceStack
 from sbnode.inference.stack import Plane, build_stack, read_planes
@@ -69,7 +70,8 @@ def read_volume(series: Series, rules: Selection, progress: Callable[[float], No
         progress: called with the share that is done, 0..1.
 
     Raises:
-        UnsafeGeometry: the slices don't make one stack, or belong to different patients.
+        UnsafeGeometry: the slices don't make one stack.
+        SeveralPatients: they name different patients.
         UndecodablePixels: pixels can't be decoded, or aren't Hounsfield units.
     """
     stack, planes, findings = build_stack(read_planes(series), max_slice_step_mm=rules.max_slice_step_mm)
@@ -101,7 +103,7 @@ def read_volume(series: Series, rules: Selection, progress: Callable[[float], No
 class _Facts:
     """What must agree between the files of a series; the patient is compared and never told."""
 
-    patient: tuple[str, ...]
+    patient: str
     lossy: bool
     contrast: bool
     rescale_type: str
@@ -122,7 +124,7 @@ def _read_file(path: Path, planes: tuple[Plane, ...], indices: Iterable[int], hu
         slope, intercept = _rescale(dataset, frame, path)
         hu[index] = _hounsfield(frames[frame - 1], slope, intercept)
     return _Facts(
-        patient=tuple(str(dataset.get(k) or "") for k in ("PatientID", "PatientName", "PatientBirthDate")),
+        patient=patient_digest(dataset),
         lossy=str(dataset.get("LossyImageCompression") or "") == "01",
         contrast=_contrast(dataset),
         rescale_type=str(dataset.get("RescaleType") or "HU"),
@@ -157,7 +159,7 @@ def _hounsfield(stored: NDArray[np.generic], slope: float, intercept: float) -> 
 def _check_facts(facts: list[_Facts]) -> tuple[Finding, ...]:
     patients = {fact.patient for fact in facts}
     if len(patients) > 1:
-        raise UnsafeGeometry(f"the images of the series name {len(patients)} different patients")
+        raise SeveralPatients(f"the images of the series name {len(patients)} different patients")
     units = {fact.rescale_type for fact in facts} - {"HU", "US"}
     if units:
         raise UndecodablePixels(f"Rescale Type is {', '.join(sorted(units))}, not HU")

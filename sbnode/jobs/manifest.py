@@ -24,12 +24,13 @@ class Manifest:
     """The instances of a study at the moment when it was complete.
 
     ``received_at`` is when the last of them was stored (ISO 8601, UTC). It dates the results, so that a
-    repeated job makes the same bytes.
+    repeated job makes the same bytes. ``digest`` changes when what names patient or study is corrected.
     """
 
     study_instance_uid: str
     sop_instance_uids: tuple[str, ...]
     received_at: str
+    digest: str
 
     @classmethod
     def of(cls, study: Sequence[Series]) -> Manifest:
@@ -40,12 +41,13 @@ class Manifest:
             study_instance_uid=instances[0].key.study_instance_uid,
             sop_instance_uids=tuple(sorted(instance.sop_instance_uid for instance in instances)),
             received_at=datetime.fromtimestamp(newest, UTC).isoformat(timespec="milliseconds"),
+            digest=_digest(study),
         )
 
     @property
     def study_id(self) -> str:
-        """Names the study with exactly these instances: another slice makes another name, not a resend."""
-        content = "\n".join((self.study_instance_uid, *self.sop_instance_uids))
+        """Names the study with exactly these instances: another slice or a correction makes another name, no resend."""
+        content = "\n".join((self.study_instance_uid, *self.sop_instance_uids, self.digest))
         return f"study-{sha256(content.encode()).hexdigest()[:32]}"
 
     @property
@@ -88,6 +90,7 @@ class Manifest:
                 study_instance_uid=content["study_instance_uid"],
                 sop_instance_uids=uids,
                 received_at=content["received_at"],
+                digest=content["digest"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"manifest {path.name} can't be read: {type(error).__name__}") from error
@@ -121,3 +124,15 @@ class Manifest:
         if missing:
             raise SpoolError(f"{missing} of {len(wanted)} instances of the study are no longer in the spool")
         return tuple(series for series in found if series.instances)
+
+    def is_corrected(self, spool: Spool) -> bool:
+        """Whether an instance came again with other attributes of patient or study since this was written.
+
+        Raises:
+            SpoolError: an instance is no longer in the spool.
+        """
+        return _digest(self.study(spool)) != self.digest
+
+
+def _digest(study: Sequence[Series]) -> str:
+    return sha256("\n".join(series.digest for series in study).encode()).hexdigest()

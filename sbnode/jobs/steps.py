@@ -20,6 +20,7 @@ from sbnode.errors import (
     DestinationRefused,
     SbnodeError,
     SeriesError,
+    SpoolError,
     StorageFull,
     UnsafeResult,
 )
@@ -46,6 +47,14 @@ def retry_delay_s(attempt: int, first_s: float, longest_s: float, draw: float) -
     """
     doubled: float = min(first_s * 2.0 ** min(attempt - 1, 60), longest_s)
     return doubled * (1 + _JITTER * (2 * draw - 1))
+
+
+class _Superseded(SbnodeError):
+    """Another job stands for these instances: settings or models changed, or the patient or study was corrected."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"settings or models changed, or patient or study was corrected; see {key}")
+        self.key = key
 
 
 class Steps:
@@ -100,8 +109,9 @@ class Steps:
             try:
                 self._require_space()
                 manifest = Manifest.read(self._spool, study_id)
-                choice, key = self._choice(manifest.study(self._spool))
-                manifest.write(self._spool, key)
+                study = manifest.study(self._spool)
+                choice, key = self._choice(study)
+                Manifest.of(study).write(self._spool, key)  # anew, for a correction may have come since
             except Exception as error:
                 return self._failed("study", study_id, error)
             self._log.info("series_chosen", study=study_id, job=key, why=choice.why)
@@ -110,7 +120,8 @@ class Steps:
     def process(self, job_key: str) -> Outcome:
         """Make the results of a job, unless they are there already.
 
-        A job that was named by other settings or models is superseded: ``job`` holds the key of the one to do instead.
+        A job that was named by other settings or models, or before its patient or study was corrected, is superseded:
+        ``job`` holds the key of the one to do instead.
         """
         with self._doing():
             if self._spool.result_folder(job_key).exists():
@@ -118,21 +129,10 @@ class Steps:
             started = perf_counter()
             try:
                 self._require_space()
-                manifest = Manifest.read(self._spool, job_key)
-                study = manifest.study(self._spool)
-                _, key = self._choice(study)
-                if key != job_key:
-                    manifest.write(self._spool, key)
-                    self._log.info("job_superseded", job=job_key, by=key)
-                    return {"status": "superseded", "job": key, "reason": f"settings or models changed; see {key}"}
-                with self._spool.result(job_key) as folder:
-                    outcome = self._run(
-                        study,
-                        self._models,
-                        self._config,
-                        folder,
-                        made_at=manifest.received,
-                    )
+                outcome = self._make(job_key)
+            except _Superseded as found:
+                self._log.info("job_superseded", job=job_key, by=found.key)
+                return {"status": "superseded", "job": found.key, "reason": str(found)}
             except Exception as error:
                 return self._failed("job", job_key, error)
             for stage, seconds in outcome.report.seconds.items():
@@ -142,6 +142,30 @@ class Steps:
             self._log.info("job_done", job=job_key, seconds=round(perf_counter() - started, 2))
             return {"status": "done"}
 
+    def _make(self, job_key: str) -> pipeline.Outcome:
+        """Run the pipeline and commit its results.
+
+        Raises:
+            _Superseded: another job stands for these instances now; nothing is committed.
+        """
+        manifest = Manifest.read(self._spool, job_key)
+        study = self._current(manifest, job_key)
+        with self._spool.result(job_key) as folder:
+            try:
+                return self._run(study, self._models, self._config, folder, made_at=manifest.received)
+            finally:
+                # A correction that came meanwhile may stand in some of the objects, or be why one was kept back.
+                self._current(manifest, job_key)
+
+    def _current(self, manifest: Manifest, job_key: str) -> tuple[Series, ...]:
+        """Return the study of a job, unless another job stands for it now; that one's manifest is written."""
+        study = manifest.study(self._spool)
+        _, key = self._choice(study)
+        if key != job_key:
+            Manifest.of(study).write(self._spool, key)
+            raise _Superseded(key)
+        return study
+
     def deliver(self, job_key: str, destination_name: str, kind: str) -> Outcome:
         """Send one object of a job, or its series of pictures, to one destination, once."""
         with self._doing():
@@ -149,6 +173,13 @@ class Steps:
             facts = {"job": job_key, "destination": destination_name, "object": kind}
             try:
                 destination = self._destination(destination_name)
+                if self._is_corrected(job_key):
+                    metrics.DELIVERIES.labels(destination_name, kind, "superseded").inc()
+                    self._log.info("delivery_superseded", **facts)
+                    return {
+                        "status": "superseded",
+                        "reason": "patient or study was corrected; a later job replaces this",
+                    }
                 sent, status = self._send_audited(job_key, kind, destination)
             except Exception as error:
                 outcome = _fault(error)
@@ -208,6 +239,13 @@ class Steps:
     def _require_space(self) -> None:
         if self._spool.free_bytes() < self._config.spool.pause_free_bytes:
             raise StorageFull("the spool's free space is below spool.pause_free_bytes")
+
+    def _is_corrected(self, job_key: str) -> bool:
+        """Whether the results of a job stand under a patient or study that its instances no longer name."""
+        try:
+            return Manifest.read(self._spool, job_key).is_corrected(self._spool)
+        except SpoolError:
+            return False  # what is damaged or gone names nobody else
 
     def _choice(self, study: Sequence[Series]) -> tuple[Choice, str]:
         """Return the series to process and the key of its job."""

@@ -105,6 +105,8 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
     @_noted_in(running)
     def deliver(job_key: str, destination: str, kind: str, sending: int = 1) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.deliver, job_key, destination, kind))
+        if outcome["status"] == "superseded":
+            return outcome
         if DBOS.run_step({"name": "confirms"}, lambda: steps.confirms(destination)):
             sent = outcome.get("sent", kind)
             with SetWorkflowID(f"{job_key}.{destination}.{sent}.proof-{sending}-1"):

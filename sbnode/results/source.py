@@ -6,59 +6,17 @@ from copy import deepcopy
 from typing import Any, cast
 
 import pydicom
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 
+from sbnode.filing import inherited_tags, tag_of
 from sbnode.inference.volume import Volume
 from sbnode.results.uids import result_uid
 
 __all__ = ["frame_of_reference_uid", "inherit", "read_header", "result_series_number"]
 
-# Groups that describe the patient (0010) and the clinical trial or de-identification (0012) and nothing else.
-_PATIENT_GROUPS = (0x0010, 0x0012)
-# Clinical Trial Series module: it belongs to the source series, not to ours.
-_SERIES_KEYWORDS = (
-    "ClinicalTrialCoordinatingCenterName",
-    "ClinicalTrialSeriesID",
-    "ClinicalTrialSeriesDescription",
-)
-# The rest of the Patient, General Study and Patient Study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2).
-_STUDY_KEYWORDS = (
-    "SpecificCharacterSet",
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-    "IssuerOfAccessionNumberSequence",
-    "ReferringPhysicianName",
-    "ReferringPhysicianIdentificationSequence",
-    "ConsultingPhysicianName",
-    "ConsultingPhysicianIdentificationSequence",
-    "StudyDescription",
-    "ProcedureCodeSequence",
-    "PhysiciansOfRecord",
-    "PhysiciansOfRecordIdentificationSequence",
-    "NameOfPhysiciansReadingStudy",
-    "PhysiciansReadingStudyIdentificationSequence",
-    "AdmittingDiagnosesDescription",
-    "AdmittingDiagnosesCodeSequence",
-    "ReferencedStudySequence",
-    "ReferencedPatientSequence",
-    "StudyInstanceUID",
-    "StudyID",
-    "RequestingService",
-    "RequestingServiceCodeSequence",
-    "ReasonForVisit",
-    "ReasonForVisitCodeSequence",
-    "ReasonForPerformedProcedureCodeSequence",
-    "AdmissionID",
-    "IssuerOfAdmissionIDSequence",
-    "ServiceEpisodeID",
-    "ServiceEpisodeDescription",
-    "IssuerOfServiceEpisodeIDSequence",
-    "PatientState",
-)
 _TYPE_2_KEYWORDS = (
     "PatientName",
     "PatientID",
@@ -87,10 +45,10 @@ def inherit(target: Dataset, header: Dataset) -> None:
     Text keeps its bytes, Specific Character Set included, so that a PACS files the result under the same
     patient. A missing attribute of type 2 becomes empty; no value is ever made up.
     """
-    for tag in _inherited_tags(header):
+    for tag in inherited_tags(header):
         target[tag] = _verbatim(header, tag)
     for keyword in _TYPE_2_KEYWORDS:
-        if _tag(keyword) not in target:
+        if tag_of(keyword) not in target:
             setattr(target, keyword, None)
     if "SpecificCharacterSet" not in header and "SpecificCharacterSet" in target:
         del target.SpecificCharacterSet
@@ -108,16 +66,6 @@ def frame_of_reference_uid(volume: Volume) -> str:
 def result_series_number(volume: Volume, offset: int) -> int:
     """Return the source's Series Number plus ``offset``, at least 1; the offset itself when it has none."""
     return max(1, (volume.instances[0].series_number or 0) + offset)
-
-
-def _inherited_tags(header: Dataset) -> list[BaseTag]:
-    left_out = {_tag(keyword) for keyword in _SERIES_KEYWORDS}
-    wanted = {_tag(keyword) for keyword in _STUDY_KEYWORDS}
-    return [
-        tag
-        for tag in header.keys()  # noqa: SIM118 - iterating the header itself would decode it
-        if tag in wanted or (tag.group in _PATIENT_GROUPS and tag not in left_out and tag.element != 0)
-    ]
 
 
 def _verbatim(header: Dataset, tag: BaseTag) -> DataElement | RawDataElement:
@@ -148,10 +96,3 @@ def _dictionary_vr(tag: BaseTag) -> str:
         return dictionary_VR(tag)
     except KeyError:
         return "UN"
-
-
-def _tag(keyword: str) -> BaseTag:
-    tag = tag_for_keyword(keyword)
-    if tag is None:
-        raise KeyError(keyword)
-    return Tag(tag)

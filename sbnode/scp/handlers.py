@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -43,11 +45,23 @@ _CALLED_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x07)
 # Rejected-transient, by the service-provider: local-limit-exceeded.
 _LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 
+_UNRECOGNIZED_OPERATION = 0x0211
+"""PS3.7 annex C.5."""
 # Statuses of N-ACTION and N-EVENT-REPORT (PS3.7 annex C).
 _NOT_AUTHORIZED, _INVALID_ARGUMENT, _PROCESSING_FAILURE = 0x0124, 0x0115, 0x0110
 
+_LEAST_BYTES = 16_384
+"""What an association must send within ``receive.network_timeout_s`` while a request isn't complete. A modem could."""
 _MAX_WAITING_MESSAGES = 16
 """No asynchronous operations are negotiated (PS3.7 D.3.3.3), so a peer waits for each answer."""
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How much came of a request since when."""
+
+    since_s: float
+    data_bytes: int = 0
 
 
 class Handlers:
@@ -66,6 +80,7 @@ class Handlers:
         self._next_number = itertools.count(1)
         self._associations: set[Association] = set()
         self._added: dict[Association, Counter[str]] = {}
+        self._paces: WeakKeyDictionary[Association, _Pace] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def bindings(self) -> list[EventHandlerType]:
@@ -133,9 +148,14 @@ class Handlers:
         if not isinstance(event.pdu, P_DATA_TF) or event.assoc not in self._associations:
             return
         fragments = (cast(bytes, item.data) for item in event.pdu.presentation_data_value_items)
-        # A fragment begins with a byte whose first bit tells commands from data sets (PS3.8 E.2).
-        data_bytes = sum(len(fragment) - 1 for fragment in fragments if not fragment[0] & 1)
+        # A fragment begins with a byte whose first bit tells commands from data sets (PS3.8 E.2). On one without that
+        # byte, pynetdicom ends the association.
+        data_bytes = sum(len(fragment) - 1 for fragment in fragments if fragment and not fragment[0] & 1)
         association = event.assoc
+        if self._drips(association, data_bytes):
+            get_logger().error("association_aborted", reason="a request that comes too slowly")
+            association.abort()
+            return
         within = self._intake.take(association, data_bytes)
         if within and association.dimse.msg_queue.qsize() <= _MAX_WAITING_MESSAGES:
             return
@@ -144,11 +164,24 @@ class Handlers:
             self._observer.oversized(_calling_ae_title(association))
             association.abort()
 
+    def _drips(self, association: Association, data_bytes: int) -> bool:
+        """Whether a request takes long and comes in drips: it would hold a place for ever."""
+        now_s = time.monotonic()
+        with self._lock:
+            pace = self._paces.setdefault(association, _Pace(now_s))
+            pace.data_bytes += data_bytes
+            if now_s - pace.since_s <= self._config.receive.network_timeout_s:
+                return False
+            self._paces[association] = _Pace(now_s)
+            return pace.data_bytes < _LEAST_BYTES
+
     def on_message(self, event: Event) -> None:
         """Abort on a C-STORE request without a UID: pynetdicom would never answer it.
 
         On one that is too long, pynetdicom aborts.
         """
+        with self._lock:
+            self._paces.pop(event.assoc, None)
         if not isinstance(event.message, C_STORE_RQ):
             return
         if not event.message.command_set.get("AffectedSOPInstanceUID"):
@@ -161,7 +194,9 @@ class Handlers:
 
     def on_c_store(self, event: Event) -> int:
         """Store one instance; Success only once it is durable (PS3.7 section 9.1.1, PS3.4 annex B)."""
-        data_set = cast(BytesIO, cast(C_STORE, event.request).DataSet).getvalue()
+        if not isinstance(event.request, C_STORE):
+            return _UNRECOGNIZED_OPERATION  # pynetdicom asks here for every request in a context of a storage class
+        data_set = cast(BytesIO, event.request.DataSet).getvalue()
         status, new = self._status(event, data_set)
         self._intake.give_back(event.assoc, len(data_set))
         self._observer.answered(status, len(data_set), new)
@@ -225,6 +260,8 @@ class Handlers:
             status = UNEXPECTED
             _log_refusal(sop_instance_uid, status, error)
         else:
+            if stored.instance.corrections and stored.new:
+                get_logger().info("instance_corrected", instance=short_hash(sop_instance_uid))
             if stored.new:
                 self._count(event.assoc, stored)
                 self._watch.received(self._number(event.assoc), stored.instance)

@@ -22,7 +22,7 @@ from sbnode.scp.handlers import Handlers
 from sbnode.scp.observer import Observer, Silent
 from sbnode.scp.presentation import presentation_contexts
 from sbnode.scp.tls import load_certificates, server_context
-from sbnode.scp.transport import AssociationServer
+from sbnode.scp.transport import GIVING_WAY, AssociationServer
 from sbnode.scp.watch import CompletionWatch, OnStudyComplete
 from sbnode.series import SeriesKey
 from sbnode.spool import Spool
@@ -157,7 +157,7 @@ def _application_entity(config: Config) -> AE:
     entity.implementation_version_name = "SBNODE"
     entity.supported_contexts = presentation_contexts()
     # Connections without an association are counted here too; the associations themselves, in the handlers.
-    entity.maximum_associations = receive.max_associations + _MAX_SILENT_CONNECTIONS
+    entity.maximum_associations = receive.max_associations + _MAX_SILENT_CONNECTIONS + GIVING_WAY
     entity.maximum_pdu_size = receive.max_pdu_bytes
     entity.network_timeout = receive.network_timeout_s
     entity.acse_timeout = min(_ARTIM_S, receive.network_timeout_s)

@@ -12,6 +12,7 @@ import ssl
 import struct
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from socketserver import BaseServer
@@ -21,7 +22,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from sbnode.log import fault, get_logger
 
-__all__ = ["AssociationServer", "accept_tls_from"]
+__all__ = ["GIVING_WAY", "AssociationServer", "accept_tls_from"]
 
 _PDU_HEAD_BYTES = 6
 _CONTROL_PDU_BYTES = 1_000_000
@@ -29,6 +30,8 @@ _CONTROL_PDU_BYTES = 1_000_000
 _PDV_HEAD_BYTES = 12
 """Some peers count the PDV item headers out of the maximum length (PS3.8 D.1)."""
 _READ_BYTES = 65536
+GIVING_WAY = 32
+"""So many connections that were broken off may still have their threads; they count in pynetdicom's limit."""
 
 
 class _PduStream:
@@ -44,6 +47,8 @@ class _PduStream:
         self._rest_bytes = 0
         self._deadline_s = 0.0
         self._held = memoryview(b"")
+        self.silent = True
+        """No whole PDU has come yet."""
 
     def read(self, receive: Callable[[int], bytes], size: int) -> bytes:
         """Return up to ``size`` bytes of the current PDU (PS3.8 section 9.3.1), taking more with ``receive``.
@@ -59,6 +64,7 @@ class _PduStream:
                 raise TimeoutError("a PDU took too long")
             chunk = receive(min(self._rest_bytes, _READ_BYTES))
             self._rest_bytes = self._rest_bytes - len(chunk) if chunk else 0
+            self.silent = self.silent and (self._rest_bytes > 0 or not chunk)
             self._held = memoryview(chunk)
         piece, self._held = self._held[:size], self._held[size:]
         return bytes(piece)
@@ -77,6 +83,7 @@ class _PduStream:
 
 class _PduSocket(socket.socket):
     pdus: _PduStream | None = None
+    host: str = ""
 
     def shutdown(self, how: int, /) -> None:
         # pynetdicom closes only what it could shut down, and a probe's connection is gone by then.
@@ -89,6 +96,7 @@ class _PduSocket(socket.socket):
 
 class _PduTlsSocket(ssl.SSLSocket):
     pdus: _PduStream | None = None
+    host: str = ""
 
     def shutdown(self, how: int) -> None:
         with suppress(OSError):
@@ -112,6 +120,10 @@ class AssociationServer(ThreadedAssociationServer):
     request_queue_size = 128
     daemon_threads = True
 
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._silent: list[_PduSocket | _PduTlsSocket] = []
+
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection; never wait for what its peer sends."""
         accepted, address = cast(socket.socket, self.socket).accept()
@@ -128,11 +140,33 @@ class AssociationServer(ThreadedAssociationServer):
             raise
         limit_bytes = max(_CONTROL_PDU_BYTES, self.ae.maximum_pdu_size + _PDV_HEAD_BYTES)
         connection.pdus = _PduStream(limit_bytes, cast(float, self.ae.network_timeout))
+        connection.host = str(address[0])
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Close a connection at once while so many are open that hold no association yet."""
-        return len(self.active_associations) < self.ae.maximum_associations
+        """Make room for a connection: where too many are open, one that has said nothing yet gives way.
+
+        It is the oldest one of the host that has most of them, so that who opens many keeps out nobody else. Where none
+        can give way, or those that did aren't gone yet, the new connection is closed at once.
+        """
+        self._silent = [c for c in self._silent if c.fileno() >= 0 and c.pdus is not None and c.pdus.silent]
+        surplus = len(self.active_associations) + 1 + GIVING_WAY - self.ae.maximum_associations
+        if surplus > 0 and (surplus > GIVING_WAY or not self._give_way()):
+            return False
+        self._silent.append(request)
+        return True
+
+    def _give_way(self) -> bool:
+        """Break off one silent connection; return whether there was one."""
+        if not self._silent:
+            return False
+        ((host, _),) = Counter(connection.host for connection in self._silent).most_common(1)
+        oldest = next(connection for connection in self._silent if connection.host == host)
+        self._silent.remove(oldest)
+        with suppress(OSError):
+            # Not TLS's own shutdown: another thread may be within the handshake.
+            socket.socket.shutdown(oldest, socket.SHUT_RDWR)
+        return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what went wrong with one connection; the others go on."""

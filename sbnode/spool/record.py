@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import dataclass, fields
+import os
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -91,12 +92,18 @@ class Record:
             raise SpoolError(f"{path.name} has {actual} bytes instead of {expected}. Send it again.")
         return record
 
+    def data_set(self) -> bytes:
+        """Return the data set of the file, as it was received."""
+        with self.instance.path.open("rb") as file:
+            file.seek(-self.data_set_bytes, os.SEEK_END)
+            return file.read()
+
     def verify(self) -> None:
         """Raise SpoolError unless the data set in the file still has its checksum."""
         path = self.instance.path
         digest = sha256()
         with path.open("rb") as file:
-            file.seek(-self.data_set_bytes, 2)
+            file.seek(-self.data_set_bytes, os.SEEK_END)
             while chunk := file.read(1_000_000):
                 digest.update(chunk)
         if digest.hexdigest() != self.sha256:
@@ -106,7 +113,7 @@ class Record:
 def _instance(facts: dict[str, Any], path: Path) -> Instance:
     """Build the instance from its kept facts; from its header when another version of sbnode kept others."""
     if facts.keys() != _FACTS:
-        return read_instance(path)
+        return replace(read_instance(path), corrections=int(facts.get("corrections", 0)))
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     values["key"] = SeriesKey(*values["key"])
     return Instance(path=path, **values)

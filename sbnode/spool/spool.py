@@ -9,7 +9,7 @@ import shutil
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from sbnode.errors import ConflictingInstance, NotUnderstood, SpoolError, StorageFull, WrongSopClass
 from sbnode.series import PARSER_FAULTS, Instance, Series, SeriesKey, instance_of, is_uid
 from sbnode.spool.commitments import Commitments
-from sbnode.spool.header import read_header
+from sbnode.spool.header import image_digest, read_header
 from sbnode.spool.record import Record
 from sbnode.spool.session import open_session
 
@@ -33,7 +33,9 @@ _SUFFIX = ".dcm"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where an instance is kept. ``new`` is False when the very same data set was there already."""
+    """Where an instance is kept. ``new`` is False when the very same data set was there already; ``instance`` says how
+    often it took the place of an earlier one (``corrections``).
+    """
 
     key: SeriesKey
     path: Path
@@ -62,6 +64,7 @@ class Spool:
         self._results = path / "results"
         self._durable_folders: set[Path] = set()
         self._folders_lock = threading.Lock()
+        self._corrections_lock = threading.Lock()
         try:
             for folder in (self._incoming, self._results, path / "tmp"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -81,12 +84,13 @@ class Spool:
     ) -> Stored:
         """Keep a data set as it was received. When this returns, it survives a power cut.
 
-        A SOP Instance UID names one data set in a study: the first one stays.
+        A SOP Instance UID names one image in a study: the first one stays. The same image with other attributes of
+        patient or study takes its place: so archives send studies again after a correction or merge of patients.
 
         Raises:
             NotUnderstood: the data set can't be parsed, is truncated, or isn't what was announced.
             WrongSopClass: the data set is of another SOP Class than was announced.
-            ConflictingInstance: another data set has this SOP Instance UID.
+            ConflictingInstance: another image has this SOP Instance UID.
             StorageFull: too little space is left.
             OSError: the device failed in another way.
         """
@@ -94,13 +98,11 @@ class Spool:
         record = Record.of(instance, dataset_bytes)
         with _storage_full():
             while (kept := self._kept(record)) is None:
-                if self.free_bytes() - record.data_set_bytes < self._min_free_bytes:
-                    raise StorageFull("the spool's free space is below spool.min_free_bytes")
                 # When another association is faster, look at what it stored.
                 with suppress(FileExistsError):
-                    self._write(record, calling_ae_title, dataset_bytes)
+                    self._write(record, calling_ae_title, dataset_bytes, self._name)
                     return Stored(instance.key, instance.path, True, instance)
-        return kept
+            return self._again(kept, record) or self._correct(kept, record, calling_ae_title, dataset_bytes)
 
     def series(self, study_instance_uid: str) -> tuple[Series, ...]:
         """Return the series of a study, sorted by their UIDs; none when the study isn't there.
@@ -234,29 +236,55 @@ class Spool:
         folder = self._study_folder(instance.key.study_instance_uid) / instance.key.series_instance_uid
         return replace(instance, path=folder / (sop_instance + _SUFFIX))
 
-    def _kept(self, record: Record) -> Stored | None:
+    def _kept(self, record: Record) -> Record | None:
         """Return the instance of this UID that the study has, if any; a damaged one counts as none."""
         study = record.instance.path.parent.parent
         for series in self._folders(study):
             path = series / record.instance.path.name
             if path.exists():
-                return self._compare(path, record)
+                try:
+                    return Record.read(path)
+                except SpoolError:
+                    path.unlink(missing_ok=True)
+                    return None
         return None
 
-    def _compare(self, path: Path, record: Record) -> Stored | None:
-        try:
-            kept = Record.read(path)
-        except SpoolError:
-            path.unlink(missing_ok=True)
+    @staticmethod
+    def _again(kept: Record, record: Record) -> Stored | None:
+        """Return what is kept if it is the very same data set."""
+        if kept.sha256 != record.sha256 or not _same_encoding(kept, record):
             return None
-        same_encoding = kept.instance.transfer_syntax_uid == record.instance.transfer_syntax_uid
-        if kept.sha256 != record.sha256 or not same_encoding:
-            raise ConflictingInstance("another data set with this SOP Instance UID is stored already")
         # Who stored it may not have flushed the folder yet, and this sender is about to be answered too.
-        _flush(path.parent)
-        return Stored(kept.instance.key, path, False, kept.instance)
+        _flush(kept.instance.path.parent)
+        return Stored(kept.instance.key, kept.instance.path, False, kept.instance)
 
-    def _write(self, record: Record, calling_ae_title: str, data_set: bytes) -> None:
+    def _correct(self, kept: Record, record: Record, calling_ae_title: str, data_set: bytes) -> Stored:
+        """Put the same image with other attributes of patient or study in the place of the one that is kept."""
+        with self._corrections_lock:  # one at a time: each holds a second data set in memory
+            kept = self._kept(record) or kept  # another association may have sent a correction meanwhile
+            if (again := self._again(kept, record)) is not None:
+                return again
+            if not self._same_image(kept, record, data_set):
+                raise ConflictingInstance("another data set with this SOP Instance UID is stored already")
+            instance = replace(record.instance, corrections=kept.instance.corrections + 1)
+            self._write(replace(record, instance=instance), calling_ae_title, data_set, os.replace)
+            return Stored(instance.key, instance.path, True, instance)
+
+    def _same_image(self, kept: Record, record: Record, data_set: bytes) -> bool:
+        if _facts(kept.instance) != _facts(record.instance) or kept.instance.filing == record.instance.filing:
+            return False
+        digests = {
+            image_digest(content, record.instance.transfer_syntax_uid, self._max_instance_bytes)
+            for content in (kept.data_set(), data_set)
+        }
+        return len(digests) == 1
+
+    def _write(
+        self, record: Record, calling_ae_title: str, data_set: bytes, name: Callable[[Path, Path], None]
+    ) -> None:
+        """Write a data set under a passing name, flush it, and have ``name`` give it its own."""
+        if self.free_bytes() - record.data_set_bytes < self._min_free_bytes:
+            raise StorageFull("the spool's free space is below spool.min_free_bytes")
         target = record.instance.path
         tmp = self._session / uuid.uuid4().hex
         try:
@@ -266,12 +294,16 @@ class Spool:
                 file.flush()
                 os.fsync(file.fileno())
             self._make_durable_folder(target.parent)
-            # A link, because a rename would silently replace what another association stored meanwhile.
             with self._folders_lock:  # against `remove_study`
-                os.link(tmp, target)
+                name(tmp, target)
             _flush(target.parent)
         finally:
             tmp.unlink(missing_ok=True)
+
+    @staticmethod
+    def _name(tmp: Path, target: Path) -> None:
+        # A link, because a rename would silently replace what another association stored meanwhile.
+        os.link(tmp, target)
 
     def _make_durable_folder(self, series: Path) -> None:
         with self._folders_lock:
@@ -296,6 +328,15 @@ class Spool:
             return sorted(path for path in parent.iterdir() if is_uid(path.name))
         except FileNotFoundError:
             return []
+
+
+def _same_encoding(one: Record, other: Record) -> bool:
+    return one.instance.transfer_syntax_uid == other.instance.transfer_syntax_uid
+
+
+def _facts(instance: Instance) -> Instance:
+    """Return what the header says of the image, and not of patient and study."""
+    return replace(instance, path=Path(), patient="", filing="", corrections=0)
 
 
 @contextmanager

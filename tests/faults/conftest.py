@@ -28,7 +28,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
 
     yield database
     for server in started:
-        server.process.stop()
+        server.stop()
 
 
 @pytest.fixture

@@ -6,15 +6,17 @@ complete set of results. `make faults` runs the whole matrix; by default each mo
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sbnode.service.working import ADOPTION_S
 from sbnode.spool import Spool
 from tests.integration.killer import Moment
-from tests.integration.peers import wait_until
+from tests.integration.peers import Postgres, wait_until
 from tests.integration.small_node import START_S, Archive, Node
 
 pytestmark = [
@@ -108,3 +110,57 @@ def test_killed(
         assert "CANARY" not in node.log()
     finally:
         node.close()
+
+
+def all_delivered(node: Node, archive: Archive, studies: int) -> None:
+    wait_until(lambda: len(archive.received) == 2 * studies, START_S, "both objects of each study at the archive")
+    wait_until(lambda: all(item.state == "done" for item in node.items()), START_S, "everything is done")
+    assert set(archive.received.values()) == {1}
+
+
+def test_a_frozen_worker_holds_up_no_other_one_and_does_no_harm_when_it_wakes_up(
+    tmp_path: Path, archive: Archive, archive_port: int
+) -> None:
+    node = Node(tmp_path, archive_port)
+    try:
+        node.start("--no-worker")
+        slow = node.will("slow", "5")
+        frozen = node.start_worker("worker-a")
+        node.try_to_send("1.2.3")
+        wait_until(lambda: node.runs == 1, START_S, "the pipeline runs")
+        frozen.send_signal(signal.SIGSTOP)
+        slow.unlink()
+        node.start_worker("worker-b")
+        node.try_to_send("1.2.4")
+        wait_until(lambda: len(archive.received) == 2, START_S, "both objects of the second study")
+        time.sleep(ADOPTION_S + 1)  # the other worker looks for dead ones meanwhile
+        frozen.send_signal(signal.SIGCONT)
+        all_delivered(node, archive, 2)
+        assert node.runs == 2
+    finally:
+        node.close()
+
+
+def test_the_database_goes_away_and_comes_back(tmp_path: Path, archive: Archive, archive_port: int) -> None:
+    """Reception goes on meanwhile, and what was in hand is taken up again without a restart by hand."""
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    server = Postgres.start(tmp_path / "server")
+    node = Node(tmp_path, archive_port, database=server.url("queue"))
+    try:
+        node.start()
+        slow = node.will("slow", "3")
+        assert len(node.try_to_send("1.2.3")) == SLICES
+        wait_until(lambda: node.runs == 1, START_S, "the pipeline runs")
+        server.stop()
+        slow.unlink()
+        assert len(node.try_to_send("1.2.4")) == SLICES
+        time.sleep(8)
+        assert not archive.received
+        assert not node.is_over()
+        server.start_again()
+        all_delivered(node, archive, 2)
+    finally:
+        node.close()
+        server.stop()

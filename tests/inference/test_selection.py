@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sbnode.config import Selection
-from sbnode.errors import NoUsableSeries
+from sbnode.errors import NoUsableSeries, SeveralPatients
 from sbnode.inference.selection import choose
 from sbnode.series import Instance, Series, SeriesKey, read_instance
 
@@ -102,6 +102,20 @@ def test_a_derived_series_that_is_a_true_axial_ct_is_usable() -> None:
 def test_unusable_series_are_named_with_their_reason(unusable: Series, said: str) -> None:
     with pytest.raises(NoUsableSeries, match=said):
         choose([unusable], RULES)
+
+
+def test_a_study_of_two_patients_is_refused_even_when_only_a_localizer_is_of_another() -> None:
+    head = series("1.1", patient="a")
+    localizer = series("1.2", slices=1, patient="b", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    with pytest.raises(SeveralPatients, match=r"2 different patients \(100 and 1 images\)"):
+        choose([head, localizer], RULES)
+
+
+def test_a_series_of_two_patients_is_refused() -> None:
+    mixed = series("1.1", patient="a")
+    last = replace(mixed.instances[-1], patient="b")
+    with pytest.raises(SeveralPatients):
+        choose([Series.of(mixed.key, (*mixed.instances[:-1], last))], RULES)
 
 
 def test_an_empty_study_is_refused() -> None:

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from sbnode.config import Selection
-from sbnode.errors import UndecodablePixels, UnsafeGeometry
+from sbnode.errors import SeveralPatients, UndecodablePixels
 from sbnode.inference.volume import read_volume
 from sbnode.series import Series, read_instance
 from simulator.dicom import axial_stack, write_series
@@ -71,7 +71,7 @@ def test_padding_becomes_air(folder: Path) -> None:
 
 def test_files_of_two_patients_are_refused_without_naming_them(folder: Path) -> None:
     edit(folder, lambda dataset: setattr(dataset, "PatientID", "OTHER-4711"))
-    with pytest.raises(UnsafeGeometry, match="2 different patients") as caught:
+    with pytest.raises(SeveralPatients, match="2 different patients") as caught:
         read_volume(series_in(folder), RULES)
     assert "4711" not in str(caught.value)
 

@@ -240,8 +240,10 @@ def http_status(url: str) -> int | None:
 class Postgres:
     """A PostgreSQL server of its own, without any password, on this host."""
 
-    process: Process
+    command: Sequence[str | Path]
+    log: Path
     port: int
+    process: Process
 
     @classmethod
     def start(cls, folder: Path) -> Postgres:
@@ -255,13 +257,30 @@ class Postgres:
         make = [*owner, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
         subprocess.run(make, check=True, capture_output=True, cwd="/")
         listen = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-        process = Process.start("postgres", [*owner, binaries / "postgres", "-D", data, *listen], folder / "log")
+        command = [*owner, binaries / "postgres", "-D", data, *listen]
+        return cls(command, folder / "log", port, cls._process(command, folder / "log", port))
+
+    @staticmethod
+    def _process(command: Sequence[str | Path], log: Path, port: int) -> Process:
+        process = Process.start("postgres", command, log)
         try:
             process.ready(lambda: listens(port), timeout_s=30)
         except AssertionError:
             process.stop()
             raise
-        return cls(process, port)
+        return process
+
+    def stop(self) -> None:
+        """End it at once, as by a crash: it recovers at the next start."""
+        children = Path(f"/proc/{self.process.popen.pid}/task/{self.process.popen.pid}/children").read_text().split()
+        # runuser stays as the parent of the server.
+        for pid in children[:1] if "runuser" in str(self.command[0]) else [self.process.popen.pid]:
+            os.kill(int(pid), signal.SIGQUIT)
+        self.process.stop()
+
+    def start_again(self) -> None:
+        """Start it again on its port, with its data."""
+        self.process = self._process(self.command, self.log, self.port)
 
     def url(self, database: str) -> str:
         """The URL of a database, as ``queue.url`` takes it; it needn't exist yet."""
@@ -348,9 +367,9 @@ class Node:
         path.write_text(yaml.safe_dump(self.settings))
         return path
 
-    def start(self, timeout_s: float = 120) -> None:
+    def start(self, *options: str, timeout_s: float = 120) -> None:
         """Start ``sbnode serve`` and wait until it says that it is ready."""
-        command = [*self.command, "serve", "--config", str(self.config)]
+        command = [*self.command, "serve", *options, "--config", str(self.config)]
         self.process = Process.start("sbnode", command, self.folder / "sbnode.log")
         self.process.ready(lambda: http_status(f"{self.status_url}/readyz") == 200, timeout_s)
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -67,6 +67,7 @@ class Node:
         database: str | None = None,
         idle_s: float = 1,
         spool: Mapping[str, int] | None = None,
+        others: Sequence[Mapping[str, Any]] = (),
         **law: float,
     ) -> None:
         self.folder = folder
@@ -80,14 +81,8 @@ class Node:
             },
             "spool": {"path": "spool", **(spool or {"min_free_bytes": 0, "pause_free_bytes": 0})},
             "destinations": [
-                {
-                    "name": "archive",
-                    "ae_title": "PEER",
-                    "host": "127.0.0.1",
-                    "port": destination_port,
-                    "objects": list(OBJECTS),
-                    "timeout_s": 10,
-                }
+                {"ae_title": "PEER", "host": "127.0.0.1", "objects": list(OBJECTS), "timeout_s": 10, **one}
+                for one in ({"name": "archive", "port": destination_port}, *others)
             ],
             "queue": {"url": database, "first_retry_s": 0.5, "longest_retry_s": 1, "attempts": 200, **law},
             "status": {"port": self.status_port},

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,7 @@ def test_a_manifest_names_exactly_the_instances_of_its_moment(spool: Spool) -> N
 def test_the_first_manifest_stays_because_it_dates_the_results(spool: Spool) -> None:
     manifest = Manifest.of(fill(spool, slices=3))
     manifest.write(spool, "job")
-    later = Manifest(
-        study_instance_uid=manifest.study_instance_uid,
-        sop_instance_uids=manifest.sop_instance_uids,
-        received_at="2030-01-01T00:00:00.000+00:00",
-    )
+    later = replace(manifest, received_at="2030-01-01T00:00:00.000+00:00")
     later.write(spool, "job")
     assert Manifest.read(spool, "job").received == manifest.received
     assert [path.name for path in (spool.path / "jobs").iterdir()] == ["job.json"]

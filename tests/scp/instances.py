@@ -31,6 +31,7 @@ def ct_slice(
     z_mm: float | None = None,
     value: int = 100,
     size: int = 16,
+    patient: str = "CANARY-ID",
 ) -> Dataset:
     """One axial slice; its UID follows from series and number, so that the same call gives the same bytes."""
     dataset = Dataset()
@@ -41,7 +42,7 @@ def ct_slice(
     dataset.Modality = "CT"
     dataset.SeriesDescription = "Head 1.0 H60s"
     dataset.PatientName = CANARY
-    dataset.PatientID = "CANARY-ID"
+    dataset.PatientID = patient
     dataset.SliceThickness = 1.0
     dataset.ConvolutionKernel = "H60s"
     dataset.StudyInstanceUID = study

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -23,15 +24,18 @@ from pydicom.uid import (
     MRImageStorage,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event
 from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 
 from sbnode.audit import Participant
 from sbnode.errors import ConfigError
 from sbnode.scp.completion import SeriesCompletion
 from sbnode.series import SeriesKey
+from tests.faults import recording
 from tests.integration.peers import HOST, wait_until
 from tests.scp.conftest import Start, associate
 from tests.scp.instances import CANARY, SERIES, STUDY, ct_slice, encoded
@@ -393,6 +397,41 @@ def test_data_sent_before_the_association_is_accepted_counts_for_nobody(start: S
     associate(running.port).release()
     held = running.receiver._handlers._intake._held_bytes
     wait_until(lambda: sum(held.values()) == 0, 5, "nothing is held any more")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fragment_of_no_bytes_ends_the_association_and_is_no_fault(start: Start) -> None:
+    """Found by fuzzing: it has no Message Control Header (PS3.8 E.2) to look at."""
+    running = start()
+    faults: list[Exception] = []
+    count = running.receiver._handlers.on_pdu
+
+    def watched(event: Event) -> None:
+        try:
+            count(event)
+        except Exception as error:
+            faults.append(error)
+
+    association = associate(running.port)
+    server = next(iter(running.receiver._handlers._associations))
+    server.unbind(evt.EVT_PDU_RECV, count)
+    server.bind(evt.EVT_PDU_RECV, watched)
+    association.dul.socket.socket.sendall(struct.pack(">BBLLB", 4, 0, 5, 1, 1))
+    wait_until(lambda: association.is_aborted, 5, "the abort arrived")
+    assert faults == []
+
+
+def test_another_operation_in_a_context_of_a_storage_class_is_unrecognized(start: Start) -> None:
+    """Found by fuzzing: an N-CREATE came to the handler of C-STORE, which failed on it."""
+    association = associate(start().port)
+    good = recording.store(association.accepted_contexts[0].context_id)
+    command = tuple((tag, b"\x40\x01" if tag == 0x00000100 else value) for tag, value in good.command)
+    with paused(association):
+        association.dul.socket.socket.sendall(b"".join(replace(good, command=command).pdus()))
+        _, answer = association.dimse.get_msg(block=True)
+    assert answer.Status == 0x0211
+    assert send_slice(association, ct_slice()) == 0x0000
+    association.release()
 
 
 def connect(port: int) -> socket.socket:

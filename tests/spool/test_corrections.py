@@ -1,0 +1,223 @@
+"""An archive sends a study again after a correction or merge of patients: the newest patient and study data win."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from sbnode.errors import ConflictingInstance, StorageFull
+from sbnode.series import read_instance
+from sbnode.spool import Spool, Stored
+from tests.scp.instances import SERIES, STUDY, ct_slice, encoded
+
+SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool", min_free_bytes=0)
+
+
+def keep(spool: Spool, dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> Stored:
+    return spool.store(CTImageStorage, dataset.SOPInstanceUID, syntax, "PACS", encoded(dataset, syntax))
+
+
+def other_patients(dataset: Dataset) -> None:
+    item = Dataset()
+    item.PatientID = "OLD"
+    dataset.OtherPatientIDsSequence = Sequence([item])
+
+
+def coerced(dataset: Dataset) -> None:
+    """What a PACS writes when it corrects (PS3.4 C.4.1.3.2): the old values, and an identity in full."""
+    modified = Dataset()
+    modified.PatientID = "CANARY-ID"
+    original = Dataset()
+    original.ModifiedAttributesSequence = Sequence([modified])
+    dataset.OriginalAttributesSequence = Sequence([original])
+    dataset.PatientID = "CORRECTED"
+
+
+CORRECTIONS: dict[str, Callable[[Dataset], None]] = {
+    "patient ID": lambda d: setattr(d, "PatientID", "CORRECTED"),
+    "name": lambda d: setattr(d, "PatientName", "CANARY^CORRECTED"),
+    "birth date": lambda d: setattr(d, "PatientBirthDate", "19700101"),
+    "accession number": lambda d: setattr(d, "AccessionNumber", "4711"),
+    "study description": lambda d: setattr(d, "StudyDescription", "Skull base"),
+    "study ID": lambda d: setattr(d, "StudyID", "7"),
+    "other patient IDs": other_patients,
+    "with the original attributes": coerced,
+}
+
+
+@pytest.mark.parametrize("correct", CORRECTIONS.values(), ids=CORRECTIONS)
+def test_a_correction_of_patient_or_study_takes_the_place_of_the_first(
+    spool: Spool, correct: Callable[[Dataset], None]
+) -> None:
+    first = keep(spool, ct_slice())
+    corrected = ct_slice()
+    correct(corrected)
+    stored = keep(spool, corrected)
+    assert stored.new
+    assert (stored.path, stored.instance.corrections) == (first.path, 1)
+    assert stored.path.read_bytes().endswith(encoded(corrected))
+    (series,) = spool.series(STUDY)
+    assert series.instances == (stored.instance,)
+    spool.verify(series)
+    assert not keep(spool, corrected).new
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.name)
+def test_it_does_so_in_every_syntax(spool: Spool, syntax: str) -> None:
+    keep(spool, ct_slice(), syntax)
+    stored = keep(spool, ct_slice(patient="CORRECTED"), syntax)
+    assert pydicom.dcmread(stored.path).PatientID == "CORRECTED"
+    assert stored.instance.filing == read_instance(stored.path).filing
+
+
+def test_going_back_to_the_first_is_a_correction_too(spool: Spool) -> None:
+    digests = []
+    for patient in ("A", "B", "A"):
+        assert keep(spool, ct_slice(patient=patient)).new
+        digests.append(spool.series(STUDY)[0].digest)
+    assert len(set(digests)) == 3
+
+
+def move(dataset: Dataset) -> None:
+    dataset.ImagePositionPatient = [0, 0, 99]
+
+
+def turn(dataset: Dataset) -> None:
+    dataset.ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
+
+
+OTHER_IMAGES: dict[str, Callable[[Dataset], None]] = {
+    "pixels": lambda d: setattr(d, "PixelData", np.full((16, 16), 7, np.int16).tobytes()),
+    "position": move,
+    "orientation": turn,
+    "rescale": lambda d: setattr(d, "RescaleIntercept", "0"),
+    "spacing": lambda d: setattr(d, "PixelSpacing", [1, 1]),
+    "series": lambda d: setattr(d, "SeriesInstanceUID", f"{SERIES}.2"),
+    "modality": lambda d: setattr(d, "Modality", "MR"),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_IMAGES.values(), ids=OTHER_IMAGES)
+def test_another_image_of_whatever_patient_is_refused(spool: Spool, change: Callable[[Dataset], None]) -> None:
+    first = keep(spool, ct_slice())
+    before = first.path.read_bytes()
+    other = ct_slice(patient="CORRECTED")
+    change(other)
+    with pytest.raises(ConflictingInstance):
+        keep(spool, other)
+    assert first.path.read_bytes() == before
+
+
+def test_the_same_patient_and_study_in_other_bytes_is_refused_as_before(spool: Spool) -> None:
+    keep(spool, ct_slice())
+    other = ct_slice()
+    other.InstitutionName = "Elsewhere"
+    with pytest.raises(ConflictingInstance):
+        keep(spool, other)
+
+
+def test_another_syntax_is_refused(spool: Spool) -> None:
+    keep(spool, ct_slice())
+    with pytest.raises(ConflictingInstance):
+        keep(spool, ct_slice(patient="CORRECTED"), ImplicitVRLittleEndian)
+
+
+def test_without_space_the_first_stays(spool: Spool) -> None:
+    first = keep(spool, ct_slice())
+    full = Spool(spool.path, min_free_bytes=10**18)
+    with pytest.raises(StorageFull):
+        keep(full, ct_slice(patient="CORRECTED"))
+    assert pydicom.dcmread(first.path).PatientID == "CANARY-ID"
+
+
+def test_a_device_that_fails_leaves_the_first_and_nothing_half_written(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = keep(spool, ct_slice())
+
+    def broken(*_: object) -> None:
+        raise OSError(5, "broken")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="broken"):
+        keep(spool, ct_slice(patient="CORRECTED"))
+    assert pydicom.dcmread(first.path).PatientID == "CANARY-ID"
+    assert [path for path in (spool.path / "tmp").rglob("*") if path.is_file() and path.name != ".lock"] == []
+
+
+def test_it_is_flushed_before_it_is_named_and_its_folder_after(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(spool, ct_slice())
+    order: list[str] = []
+    fsync, named = os.fsync, os.replace
+
+    def note_fsync(descriptor: int) -> None:
+        order.append("flush " + Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def note_replace(source: Path, target: Path) -> None:
+        order.append("name " + target.name)
+        named(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    keep(spool, ct_slice(patient="CORRECTED"))
+    assert order[0].startswith("flush ")
+    assert order[1:] == [f"name {SERIES}.1.dcm", f"flush {SERIES}"]
+
+
+def test_senders_of_one_correction_at_once_all_succeed_and_count_it_once(spool: Spool) -> None:
+    keep(spool, ct_slice())
+    outcomes: list[bool] = []
+    start = threading.Barrier(8)
+
+    def send() -> None:
+        start.wait()
+        outcomes.append(keep(spool, ct_slice(patient="CORRECTED")).new)
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [False] * 7 + [True]
+    assert spool.series(STUDY)[0].instances[0].corrections == 1
+
+
+def test_spelling_does_not_make_another_patient(spool: Spool) -> None:
+    names = ["DOE^JANE", "Doe^Jane", "DOE^JANE^^^", "DOE^JANE "]
+    patients = set()
+    for number, name in enumerate(names, start=1):
+        dataset = ct_slice(number)
+        dataset.PatientName = name
+        patients.add(keep(spool, dataset).instance.patient)
+    assert len(patients) == 1
+    assert keep(spool, ct_slice(9, patient="OTHER")).instance.patient not in patients
+
+
+def test_one_series_sent_under_two_studies_is_two_pieces_of_work(spool: Spool) -> None:
+    """Once, the second was taken for the first: its instances have the same UIDs."""
+    for study in (STUDY, "1.2.3"):
+        dataset = ct_slice(study=study)
+        assert keep(spool, dataset).new
+    (one,), (other,) = spool.series(STUDY), spool.series("1.2.3")
+    assert one.digest != other.digest
