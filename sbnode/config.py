@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from sbnode.errors import ConfigError
 
 __all__ = [
+    "AuditTrail",
     "Completion",
     "Config",
     "Destination",
@@ -29,6 +30,7 @@ __all__ = [
     "Selection",
     "Spool",
     "Status",
+    "Syslog",
     "Threshold",
     "Tls",
     "WebDestination",
@@ -300,11 +302,35 @@ class Log(_Section):
     format: Literal["json", "console"] = "json"
 
 
+class Syslog(_Section):
+    """A syslog server that takes audit messages (IHE ITI-20, PS3.15 section A.6)."""
+
+    host: str
+    port: Port = 6514
+    tls: bool = True
+    """RFC 5425. Without it, the same over TCP, to this machine only."""
+    ca: Path | None = None
+    """Certificates that the server's must come from; default: the system's authorities."""
+    certificate: Path | None = None
+    """Client certificate, with its key."""
+    key: Path | None = None
+
+    @model_validator(mode="after")
+    def _safe(self) -> Syslog:
+        if not self.tls and self.host not in _LOCAL:
+            raise ValueError("without tls, records could be read and changed on the way; only this machine is allowed")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both or none")
+        return self
+
+
 class AuditTrail(_Section):
     """Who sent what, and what went where."""
 
     path: Path | None = None
-    """File that records are appended to, as JSON lines; None: no audit trail."""
+    """File that records are appended to, as JSON lines; None: none."""
+    syslog: Syslog | None = None
+    """Server that records are sent to, as the XML of PS3.15 section A.5.1; None: none."""
 
 
 class Config(_Section):

@@ -22,6 +22,7 @@ from sbnode import __version__
 
 __all__ = [
     "ASSOCIATIONS",
+    "AUDIT_SYSLOG",
     "DELIVERIES",
     "END_TO_END",
     "INSTANCES",
@@ -66,6 +67,7 @@ PROOFS = Counter(
     "sbnode_proofs", "Times a destination was asked whether it holds an object", ["destination", "object", "status"]
 )
 WORKER_STARTS = Counter("sbnode_worker_starts", "Times that the worker process was started")
+AUDIT_SYSLOG = Counter("sbnode_audit_syslog_records", "Audit records for the syslog server, by outcome", ["outcome"])
 
 _COUNTED: tuple[Collector, ...] = (
     ASSOCIATIONS,
@@ -80,6 +82,7 @@ _COUNTED: tuple[Collector, ...] = (
     PROOFS,
     VIEWER_CHECKS,
     WORKER_STARTS,
+    AUDIT_SYSLOG,
 )
 
 

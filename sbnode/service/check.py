@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from sbnode.config import Config
-from sbnode.errors import ConfigError, SbnodeError
+from sbnode.audit.syslog import connect
+from sbnode.config import Config, Syslog
+from sbnode.errors import ConfigError, DeliveryError, SbnodeError
 from sbnode.jobs.client import JobClient
 from sbnode.scu.echo import echo
 from sbnode.scu.stow import answers
@@ -53,6 +54,9 @@ def check(config: Config) -> Iterator[Check]:
     for web in config.web_destinations:
         fault = _fault_of(partial(answers, web))
         yield Check(f"destination '{web.name}' answers QIDO-RS", fault, is_configuration=False)
+    if config.audit.syslog is not None:
+        fault = _fault_of(partial(_connect, config.audit.syslog))
+        yield Check(f"audit.syslog {config.audit.syslog.host} accepts a connection", fault, is_configuration=False)
 
 
 def _fault_of(attempt: Callable[[], None]) -> str | None:
@@ -82,6 +86,13 @@ def _write_to_spool(config: Config) -> None:
             f"spool.min_free_bytes: {spool.path} has {free / 1e9:.1f} GB free, less than the "
             f"{config.spool.min_free_bytes / 1e9:.1f} GB that must stay free; every instance would be refused"
         )
+
+
+def _connect(syslog: Syslog) -> None:
+    try:
+        connect(syslog).close()
+    except OSError as error:
+        raise DeliveryError(f"audit.syslog: {error}; is it up, and are host, port and certificates right?") from error
 
 
 def _bind(key: str, host: str, port: int) -> None:

@@ -39,7 +39,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     spool = open_spool(config)
     queue = JobClient(config, spool)
     supervisor = Supervisor(config_file, stop) if with_worker else None
-    audit = Audit(config.audit.path, config.node.ae_title)
+    audit = Audit.open(config.audit, config.node.ae_title)
     archives = Archives(config.archives, config.node.ae_title)
     receiver = Receiver(
         config,
@@ -75,6 +75,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
             supervisor.stop()
         status.stop()
         queue.close()
+        audit.close()
     if supervisor is not None and supervisor.fault is not None:
         raise supervisor.fault
     logger.info("stopped")
