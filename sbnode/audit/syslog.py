@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 
 from sbnode import metrics
 from sbnode.audit.record import Record, to_xml
@@ -20,7 +21,7 @@ from sbnode.errors import ConfigError
 from sbnode.log import fault, get_logger
 from sbnode.tls import client_context
 
-__all__ = ["SyslogSender", "connect", "frame", "message"]
+__all__ = ["SyslogSender", "connect", "disconnect", "frame", "message"]
 
 _SECURITY, _WARNING, _NOTICE = 10, 4, 5
 """Facility, and severities of failures and of all else (PS3.15 section A.6)."""
@@ -32,6 +33,8 @@ _MAX_WAITING = 10_000
 _TIMEOUT_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _CLOSE_S = 5.0
+_GOODBYE_S = 0.5
+"""Some servers close without an answer to the end of TLS."""
 
 
 def message(record: Record) -> bytes:
@@ -62,6 +65,15 @@ def connect(settings: Syslog) -> socket.socket:
     except OSError:
         connection.close()
         raise
+
+
+def disconnect(connection: socket.socket) -> None:
+    """Close a connection; TLS is ended first (RFC 5425 section 4.4)."""
+    with suppress(OSError):
+        if isinstance(connection, ssl.SSLSocket):
+            connection.settimeout(_GOODBYE_S)
+            connection.unwrap()
+    connection.close()
 
 
 class SyslogSender:
@@ -162,7 +174,7 @@ class SyslogSender:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            disconnect(self._connection)
             self._connection = None
 
 

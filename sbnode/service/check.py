@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from sbnode.audit.syslog import connect
+from sbnode.audit.syslog import connect, disconnect
 from sbnode.config import Config, Syslog
 from sbnode.errors import ConfigError, DeliveryError, SbnodeError
 from sbnode.jobs.client import JobClient
@@ -90,7 +90,7 @@ def _write_to_spool(config: Config) -> None:
 
 def _connect(syslog: Syslog) -> None:
     try:
-        connect(syslog).close()
+        disconnect(connect(syslog))
     except OSError as error:
         raise DeliveryError(f"audit.syslog: {error}; is it up, and are host, port and certificates right?") from error
 

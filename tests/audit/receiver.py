@@ -42,7 +42,7 @@ class SyslogServer:
                 return
             try:
                 if self._context is not None:
-                    connection = self._context.wrap_socket(connection, server_side=True)
+                    connection = self._context.wrap_socket(connection, server_side=True, suppress_ragged_eofs=False)
                 self._open.append(connection)
                 self._read(connection)
             except (OSError, ValueError) as error:

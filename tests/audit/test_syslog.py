@@ -105,6 +105,9 @@ def test_every_event_arrives_over_tls_as_the_standard_says(
     audit.deleted("1.2.3")
     audit.application(started=False)
     audit.close()
+    wait_until(lambda: len(server.messages) == 7, 5, "all arrived")
+    time.sleep(0.2)
+    assert server.faults == []  # the connection ended by close_notify (RFC 5425 section 4.4)
     matches = [HEADER.fullmatch(content) for content in server.messages]
     codes = []
     for match in matches:
