@@ -57,6 +57,13 @@ def test_the_default_models_are_those_of_the_package(tmp_path: Path) -> None:
             "destinations: [{name: a, ae_title: A, host: h, port: 104, objects: [labelmap]}]",
             "results.label_map to true",
         ),
+        ("node: {port: null}", "nobody can send"),
+        ("receive: {callers: [{ae_title: A, networks: [10.1.2.3/16]}]}", "has host bits set"),
+        ("receive: {callers: [{ae_title: A, networks: [10]}]}", "not a network"),
+        ("receive: {callers: [{ae_title: A, networks: ['::ffff:10.0.0.0/104']}]}", "an IPv4 network"),
+        ("receive: {callers: [{ae_title: A, networks: [scanner1]}]}", "receive.callers.0.networks.0"),
+        ("receive: {calling_ae_titles: [A], callers: [{ae_title: A}]}", "A stands twice"),
+        ("receive: {callers: [{ae_title: A, certificate_name: a}]}", "needs node.tls with ca"),
         ("archives: [{name: a, ae_title: A, host: h, port: 104}]", "A must be among receive.calling_ae_titles"),
         (
             "destinations: [{name: a, ae_title: A, host: h, port: 104, confirm: commitment}]",

@@ -34,14 +34,16 @@ def check(config: Config) -> Iterator[Check]:
     yield Check("models open", _fault_of(lambda: _open_models(config)))
     yield Check("spool is writable", _fault_of(lambda: _write_to_spool(config)))
     yield Check("queue opens", _fault_of(lambda: JobClient(config, open_spool(config)).close()))
-    ports = [("node.port", config.node.host, config.node.port)]
+    ports = []
+    if config.node.port is not None:
+        ports.append(("node.port", config.node.host, config.node.port))
     if config.node.tls_port is not None:
         ports.append(("node.tls_port", config.node.host, config.node.tls_port))
     ports.append(("status.port", config.status.host, config.status.port))
     for name, host, port in ports:
         yield Check(f"{name} {port} is free", _fault_of(partial(_bind, name, host, port)))
-    allowed = config.receive.calling_ae_titles
-    nobody = "receive.calling_ae_titles is empty, so nobody may send; name the AE titles of your senders"
+    allowed = config.receive.allowed
+    nobody = "receive.calling_ae_titles and callers are empty, so nobody may send; name the AE titles of your senders"
     yield Check(f"{len(allowed)} AE titles may send", None if allowed else nobody)
     for archive in config.archives:
         calling = archive.calling_ae_title or config.node.ae_title
@@ -97,7 +99,8 @@ def _connect(syslog: Syslog) -> None:
 
 def _bind(key: str, host: str, port: int) -> None:
     try:
-        socket.create_server((host, port)).close()
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise ConfigError(
             f"{key}: {host}:{port} can't be used ({error.strerror}); is a node running already?"
