@@ -24,7 +24,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test viewer faults check format lock licences accuracy train peers clean
+.PHONY: help install demo test viewer faults check format lock licences audit sbom accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,13 +45,21 @@ viewer: $(VENV)/checks peers ## Look at results in OHIF, in a browser; screensho
 faults: $(VENV)/checks peers ## Every fault test: kills, disk, destinations, clients (40 minutes at most)
 	$(BIN)/python -m pytest tests/faults tests/integration/test_crash.py -m "faults or not viewer"
 
-check: $(VENV)/checks ## Format, lint, types, layers, Dockerfile, lock files
+check: $(VENV)/checks ## Format, lint, types, layers, Dockerfile, lock files, bill of materials, known vulnerabilities
 	$(BIN)/ruff format --check $(PACKAGES)
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	scripts/check-locks
+	$(BIN)/python -m scripts.sbom requirements/$(EXTRA).txt build/sbom.json
+	$(BIN)/python -m scripts.audit_dependencies $(BIN)/pip-audit
+
+audit: $(VENV)/checks ## Look up all locked packages for known vulnerabilities (AUDIT=strict: none may be left out)
+	$(BIN)/python -m scripts.audit_dependencies $(BIN)/pip-audit
+
+sbom: $(VENV)/checks ## Write build/sbom.json: what the node is made of (CycloneDX)
+	$(BIN)/python -m scripts.sbom requirements/$(EXTRA).txt build/sbom.json
 
 format: $(VENV)/checks ## Format and mend what ruff can mend
 	$(BIN)/ruff format $(PACKAGES)

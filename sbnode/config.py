@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from pydantic import (
@@ -328,12 +328,23 @@ class Queue(_Section):
     """The durable queue."""
 
     url: str | None = None
-    """SQLAlchemy URL of a PostgreSQL database; default: a SQLite file in the spool."""
+    """SQLAlchemy URL of a PostgreSQL database, without a password; default: a SQLite file in the spool."""
+    password_file: Path | None = None
+    """File with the password of the user in ``url``."""
     worker: Name = "worker-1"
     """Name of this worker. No two workers may have the same one."""
     first_retry_s: float = Field(30.0, gt=0)
     longest_retry_s: float = Field(600.0, gt=0)
     attempts: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _password_stands_in_a_file(self) -> Queue:
+        parts = urlsplit(self.url or "")
+        if parts.password is not None or "password" in parse_qs(parts.query):
+            raise ValueError("url must not hold a password: put it into a file and name that as password_file")
+        if self.password_file is not None and not parts.username:
+            raise ValueError("password_file needs a url with a user, such as postgresql+psycopg://sbnode@host/database")
+        return self
 
 
 class Status(_Section):
