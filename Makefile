@@ -26,7 +26,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test viewer faults fuzz check format lock licences accuracy train peers clean
+.PHONY: help install demo test viewer faults fuzz check format lock licences audit sbom accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,13 +50,21 @@ faults: $(VENV)/checks peers ## Every fault test: kills, disk, destinations, cli
 fuzz: $(VENV)/checks ## Send the receiving process what nobody should (FUZZ_CASES=1000000, FUZZ_SEED=1)
 	$(BIN)/python -m tests.faults.fuzz --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)
 
-check: $(VENV)/checks ## Format, lint, types, layers, Dockerfile, lock files
+check: $(VENV)/checks ## Format, lint, types, layers, Dockerfile, lock files, bill of materials, known vulnerabilities
 	$(BIN)/ruff format --check $(PACKAGES)
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	scripts/check-locks
+	$(BIN)/python -m scripts.sbom requirements/$(EXTRA).txt build/sbom.json
+	$(BIN)/python -m scripts.audit_dependencies $(BIN)/pip-audit
+
+audit: $(VENV)/checks ## Look up all locked packages for known vulnerabilities (AUDIT=strict: none may be left out)
+	$(BIN)/python -m scripts.audit_dependencies $(BIN)/pip-audit
+
+sbom: $(VENV)/checks ## Write build/sbom.json: what the node is made of (CycloneDX)
+	$(BIN)/python -m scripts.sbom requirements/$(EXTRA).txt build/sbom.json
 
 format: $(VENV)/checks ## Format and mend what ruff can mend
 	$(BIN)/ruff format $(PACKAGES)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sbnode.document import read_document
 from sbnode.errors import ConfigError
 
 __all__ = [
+    "AuditTrail",
+    "Caller",
     "Completion",
     "Config",
     "Destination",
@@ -29,6 +42,7 @@ __all__ = [
     "Selection",
     "Spool",
     "Status",
+    "Syslog",
     "Threshold",
     "Tls",
     "WebDestination",
@@ -37,6 +51,20 @@ __all__ = [
 
 AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("not a network: write it as text, such as 10.1.0.0/16")
+    network = ip_network(value)
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+        raise ValueError("an IPv4 network: write it as one; callers from it are known by IPv4 on an IPv6 port too")
+    return network
+
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 ResultObject = Literal["seg", "stl", "sr", "preview", "fine", "labelmap"]
 Region = Literal["skull_base", "all_bone"]
@@ -65,14 +93,17 @@ class Node(_Section):
 
     ae_title: AeTitle = "SBNODE"
     host: str = "0.0.0.0"
-    port: Port = 11112
+    port: Port | None = 11112
+    """Of plain associations; None: none are taken."""
     tls_port: Port | None = None
     tls: Tls | None = None
 
     @model_validator(mode="after")
-    def _tls_complete(self) -> Node:
+    def _ports_fit(self) -> Node:
         if (self.tls is None) != (self.tls_port is None):
             raise ValueError("tls_port and tls belong together: give both or none")
+        if self.port is None and self.tls_port is None:
+            raise ValueError("without port and tls_port, nobody can send; give one")
         return self
 
 
@@ -87,17 +118,45 @@ class Completion(_Section):
     """A study is looked at when all its series are complete and this long nothing came."""
 
 
+class Caller(_Section):
+    """An Application Entity that may send, and from where."""
+
+    ae_title: AeTitle
+    networks: tuple[Network, ...] = ()
+    """Where its associations may come from. Empty: from anywhere."""
+    max_associations: int | None = Field(None, ge=1)
+    """At the same time, of ``receive.max_associations``; None: all of them."""
+    certificate_name: str | None = None
+    """DNS name or Common Name that its client certificate must have; then it may come by TLS only."""
+
+
 class Receive(_Section):
     """Who may send, and how much."""
 
     calling_ae_titles: tuple[AeTitle, ...] = ()
-    """AE titles that may send. Empty: nobody may."""
+    """AE titles that may send, from anywhere."""
+    callers: tuple[Caller, ...] = ()
+    """The same, with more to say of each. With both lists empty, nobody may send."""
     require_called_ae_title: bool = True
     max_associations: int = Field(20, ge=1)
     network_timeout_s: float = Field(60.0, gt=0)
     max_pdu_bytes: int = Field(131072, ge=4096)
     max_instance_bytes: int = Field(1_000_000_000, ge=1_000_000)
     completion: Completion = Completion()
+
+    @model_validator(mode="after")
+    def _titles_differ(self) -> Receive:
+        titles = (*dict.fromkeys(self.calling_ae_titles), *(caller.ae_title for caller in self.callers))
+        twice = next((title for title in titles if titles.count(title) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} stands twice in calling_ae_titles and callers: which rule holds isn't clear")
+        return self
+
+    @property
+    def allowed(self) -> Mapping[str, Caller]:
+        """Who may send, by AE title."""
+        plain = (Caller(ae_title=title) for title in self.calling_ae_titles)
+        return {caller.ae_title: caller for caller in (*plain, *self.callers)}
 
 
 class Spool(_Section):
@@ -271,12 +330,23 @@ class Queue(_Section):
     """The durable queue."""
 
     url: str | None = None
-    """SQLAlchemy URL of a PostgreSQL database; default: a SQLite file in the spool."""
+    """SQLAlchemy URL of a PostgreSQL database, without a password; default: a SQLite file in the spool."""
+    password_file: Path | None = None
+    """File with the password of the user in ``url``."""
     worker: Name = "worker-1"
     """Name of this worker. No two workers may have the same one."""
     first_retry_s: float = Field(30.0, gt=0)
     longest_retry_s: float = Field(600.0, gt=0)
     attempts: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _password_stands_in_a_file(self) -> Queue:
+        parts = urlsplit(self.url or "")
+        if parts.password is not None or "password" in parse_qs(parts.query):
+            raise ValueError("url must not hold a password: put it into a file and name that as password_file")
+        if self.password_file is not None and not parts.username:
+            raise ValueError("password_file needs a url with a user, such as postgresql+psycopg://sbnode@host/database")
+        return self
 
 
 class Status(_Section):
@@ -302,11 +372,35 @@ class Log(_Section):
     format: Literal["json", "console"] = "json"
 
 
+class Syslog(_Section):
+    """A syslog server that takes audit messages (IHE ITI-20, PS3.15 section A.6)."""
+
+    host: str
+    port: Port = 6514
+    tls: bool = True
+    """RFC 5425. Without it, the same over TCP, to this machine only."""
+    ca: Path | None = None
+    """Certificates that the server's must come from; default: the system's authorities."""
+    certificate: Path | None = None
+    """Client certificate, with its key."""
+    key: Path | None = None
+
+    @model_validator(mode="after")
+    def _safe(self) -> Syslog:
+        if not self.tls and self.host not in _LOCAL:
+            raise ValueError("without tls, records could be read and changed on the way; only this machine is allowed")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both or none")
+        return self
+
+
 class AuditTrail(_Section):
     """Who sent what, and what went where."""
 
     path: Path | None = None
-    """File that records are appended to, as JSON lines; None: no audit trail."""
+    """File that records are appended to, as JSON lines; None: none."""
+    syslog: Syslog | None = None
+    """Server that records are sent to, as the XML of PS3.15 section A.5.1; None: none."""
 
 
 class Config(_Section):
@@ -348,18 +442,29 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _callers_are_let_in(self) -> Config:
-        allowed = self.receive.calling_ae_titles
+        allowed = self.receive.allowed
         for archive in self.archives:
             if archive.ae_title not in allowed:
                 raise ValueError(
                     f"archive {archive.name}: {archive.ae_title} must be among "
-                    "receive.calling_ae_titles, for it sends to this node"
+                    "receive.calling_ae_titles or callers, for it sends to this node"
                 )
         for destination in self.destinations:
             if destination.confirm == "commitment" and destination.ae_title not in allowed:
                 raise ValueError(
                     f"destination {destination.name}: confirm: commitment needs {destination.ae_title} among "
-                    "receive.calling_ae_titles, for it may report on an association of its own"
+                    "receive.calling_ae_titles or callers, for it may report on an association of its own"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _certificates_are_asked_for(self) -> Config:
+        asked = self.node.tls is not None and self.node.tls.ca is not None
+        for caller in self.receive.callers:
+            if caller.certificate_name is not None and not asked:
+                raise ValueError(
+                    f"receive.callers: {caller.ae_title} has a certificate_name, which needs node.tls with ca: "
+                    "without it, no client is asked for a certificate"
                 )
         return self
 

@@ -22,6 +22,7 @@ from sbnode import __version__
 
 __all__ = [
     "ASSOCIATIONS",
+    "AUDIT_SYSLOG",
     "DELIVERIES",
     "END_TO_END",
     "INSTANCES",
@@ -66,6 +67,7 @@ PROOFS = Counter(
     "sbnode_proofs", "Times a destination was asked whether it holds an object", ["destination", "object", "status"]
 )
 WORKER_STARTS = Counter("sbnode_worker_starts", "Times that the worker process was started")
+AUDIT_SYSLOG = Counter("sbnode_audit_syslog_records", "Audit records for the syslog server, by outcome", ["outcome"])
 
 _COUNTED: tuple[Collector, ...] = (
     ASSOCIATIONS,
@@ -80,6 +82,7 @@ _COUNTED: tuple[Collector, ...] = (
     PROOFS,
     VIEWER_CHECKS,
     WORKER_STARTS,
+    AUDIT_SYSLOG,
 )
 
 
@@ -108,6 +111,8 @@ class NodeState(Collector):
     queues: Callable[[], Mapping[str, QueueState]]
     worker_alive: Callable[[], bool]
     models: Callable[[], Iterable[ModelFacts]]
+    certificates: Callable[[], Mapping[str, float]] = dict
+    """When each certificate ends, in seconds since 1970, by who is shown it."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield one family per state."""
@@ -117,6 +122,9 @@ class NodeState(Collector):
         models: _Values = {(model.name, model.version, model.sha256): 1.0 for model in self.models()}
         yield _gauge("sbnode_model_info", "Models in use", models, ["name", "version", "sha256"])
         queues = self.queues()
+        ends: _Values = {(name,): end_s for name, end_s in self.certificates().items()}
+        text = "When a certificate that the node shows ends, in seconds since 1970"
+        yield _gauge("sbnode_certificate_not_after_timestamp_seconds", text, ends, ["shown_to"])
         depth: _Values = {(name,): float(queue.depth) for name, queue in queues.items()}
         yield _gauge("sbnode_queue_depth", "Items waiting or running", depth, ["queue"])
         age: _Values = {(name,): queue.oldest_age_s for name, queue in queues.items()}

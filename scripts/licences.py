@@ -53,16 +53,29 @@ are licensed like `onnxruntime`; the CUDA libraries that `EXTRA=gpu` adds are un
 
 
 def licence(name: str) -> str:
-    """Return the SPDX expression of an installed package."""
+    """Return the SPDX expression of an installed package.
+
+    Raises:
+        PackageNotFoundError: it isn't installed.
+        ValueError: what it says of its licence isn't known in SPDX; the message quotes it.
+    """
+    names = said(name)
+    for candidate in names:
+        if candidate in SPDX:
+            return SPDX[candidate]
+        if candidate in PERMISSIVE or metadata(name).get("License-Expression"):
+            return candidate
+    raise ValueError(f"{name}: unknown licence {names}")
+
+
+def said(name: str) -> list[str]:
+    """Return what an installed package says of its licence, the most exact first."""
     facts = metadata(name)
     if expression := facts.get("License-Expression"):
-        return str(expression)
+        return [str(expression)]
     classifiers = [c.split(" :: ")[-1] for c in facts.get_all("Classifier", []) if c.startswith("License ::")]
-    said = (facts.get("License") or "").strip()
-    for candidate in [*classifiers, said]:
-        if candidate in SPDX or candidate in PERMISSIVE:
-            return SPDX.get(candidate, candidate)
-    raise SystemExit(f"{name}: unknown licence {classifiers or said[:80]!r}")
+    text = str(facts.get("License") or "").strip()[:80]
+    return [*classifiers, text] if text else classifiers
 
 
 def main(output: Path) -> None:
@@ -73,6 +86,8 @@ def main(output: Path) -> None:
             expression = licence(name)
         except PackageNotFoundError:
             continue
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
         parts = set(re.findall(r"[A-Za-z0-9.-]+", expression)) - {"AND", "OR", "WITH"}
         if not parts <= PERMISSIVE | LIBRARIES:
             raise SystemExit(f"{name}: {expression} is not permissive")

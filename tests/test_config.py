@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import make_url
 
 from sbnode.config import Config, load_config
 from sbnode.errors import ConfigError
+from sbnode.jobs.queues import database_url
 
 
 def loaded(tmp_path: Path, text: str) -> Config:
@@ -57,6 +62,16 @@ def test_the_default_models_are_those_of_the_package(tmp_path: Path) -> None:
             "destinations: [{name: a, ae_title: A, host: h, port: 104, objects: [labelmap]}]",
             "results.label_map to true",
         ),
+        ("queue: {url: 'postgresql+psycopg://sbnode:secret@host/queue'}", "must not hold a password"),
+        ("queue: {url: 'postgresql+psycopg://sbnode@host/queue?password=secret'}", "must not hold a password"),
+        ("queue: {password_file: password}", "needs a url with a user"),
+        ("node: {port: null}", "nobody can send"),
+        ("receive: {callers: [{ae_title: A, networks: [10.1.2.3/16]}]}", "has host bits set"),
+        ("receive: {callers: [{ae_title: A, networks: [10]}]}", "not a network"),
+        ("receive: {callers: [{ae_title: A, networks: ['::ffff:10.0.0.0/104']}]}", "an IPv4 network"),
+        ("receive: {callers: [{ae_title: A, networks: [scanner1]}]}", "receive.callers.0.networks.0"),
+        ("receive: {calling_ae_titles: [A], callers: [{ae_title: A}]}", "A stands twice"),
+        ("receive: {callers: [{ae_title: A, certificate_name: a}]}", "needs node.tls with ca"),
         ("archives: [{name: a, ae_title: A, host: h, port: 104}]", "A must be among receive.calling_ae_titles"),
         (
             "destinations: [{name: a, ae_title: A, host: h, port: 104, confirm: commitment}]",
@@ -77,3 +92,47 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_configuration_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         load_config(None).region = "all_bone"  # type: ignore[misc]
+
+
+SECRET = re.compile(r"pass|token|secret|credential|auth|api_?key|bearer|private", re.IGNORECASE)
+
+
+def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key with its type, those of lists and optional sections included."""
+    for name, field in section.model_fields.items():
+        yield prefix + name, field.annotation
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from fields(inner, f"{prefix}{name}.")
+
+
+def test_a_secret_stands_in_a_file_never_in_the_configuration() -> None:
+    found = {name: kind for name, kind in fields(Config) if SECRET.search(name.rpartition(".")[2])}
+    assert {"web_destinations.token_file", "web_destinations.password_file", "status.password_file"} <= found.keys()
+    for name, kind in found.items():
+        assert name.endswith("_file"), f"{name}: its value would stand in the configuration"
+        assert Path in (kind, *get_args(kind)), f"{name} is no path"
+
+
+def test_what_names_a_server_by_url_takes_no_password(tmp_path: Path) -> None:
+    urls = {name for name, _ in fields(Config) if "url" in name.rpartition(".")[2]}
+    texts = {
+        "queue.url": "queue: {url: 'postgresql+psycopg://user:CANARY@host/database'}",
+        "web_destinations.url": "web_destinations: [{name: a, url: 'https://user:CANARY@host/'}]",
+    }
+    assert urls == texts.keys()
+    for text in texts.values():
+        with pytest.raises(ConfigError) as raised:
+            loaded(tmp_path, text)
+        assert "CANARY" not in str(raised.value)
+
+
+def test_the_password_of_the_queue_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p@ss/w\u00f6rd:%\n", encoding="utf-8")
+    text = "queue: {url: 'postgresql+psycopg://sbnode@[::1]:5432/queue?sslmode=verify-full', password_file: password}"
+    url = make_url(database_url(loaded(tmp_path, text)))
+    assert (url.username, url.password, url.host, url.port) == ("sbnode", "p@ss/w\u00f6rd:%", "::1", 5432)
+    assert (url.database, url.query) == ("queue", {"sslmode": "verify-full"})
+    (tmp_path / "password").unlink()
+    with pytest.raises(ConfigError, match=r"queue\.password_file"):
+        database_url(loaded(tmp_path, text))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, urlsplit, urlunsplit
+
 from sbnode.config import Config
+from sbnode.errors import ConfigError
 
 __all__ = [
     "APPLICATION",
@@ -46,5 +49,20 @@ def names(config: Config) -> tuple[str, ...]:
 
 
 def database_url(config: Config) -> str:
-    """Return the SQLAlchemy URL of the queue's database."""
-    return config.queue.url or f"sqlite:///{config.spool.path.resolve() / 'queue.sqlite'}"
+    """Return the SQLAlchemy URL of the queue's database, with its password.
+
+    Raises:
+        ConfigError: the file with the password can't be read.
+    """
+    queue = config.queue
+    if queue.url is None:
+        return f"sqlite:///{config.spool.path.resolve() / 'queue.sqlite'}"
+    if queue.password_file is None:
+        return queue.url
+    try:
+        password = queue.password_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"queue.password_file: {queue.password_file} can't be read") from error
+    parts = urlsplit(queue.url)
+    user, _, where = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{where}"))

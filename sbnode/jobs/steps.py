@@ -68,6 +68,7 @@ class Steps:
         store: sends one object to one destination by C-STORE.
         store_web: the same by STOW-RS.
         find_proof: asks a destination whether it holds what was sent.
+        audit: is told what was sent; default: as ``config`` says.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Steps:
         store: Callable[[Path, Destination, str], int] = send.store,
         store_web: Callable[[Path, WebDestination], int] = stow.store,
         find_proof: Callable[..., Proof] = find_proof,
+        audit: Audit | None = None,
     ) -> None:
         self._config = config
         self._spool = spool
@@ -87,7 +89,7 @@ class Steps:
         self._store = store
         self._store_web = store_web
         self._find_proof = find_proof
-        self._audit = Audit(config.audit.path, config.node.ae_title)
+        self._audit = audit or Audit.open(config.audit, config.node.ae_title)
         self._destinations = {destination.name: destination for destination in config.all_destinations}
         self._log = log.get_logger()
         self._running = 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import cast
+from typing import Any, Literal, cast
 from weakref import WeakKeyDictionary
 
 from pynetdicom import evt
@@ -24,6 +25,7 @@ from sbnode.audit import Participant
 from sbnode.config import Config
 from sbnode.errors import NotUnderstood, ReceiveError, SpoolError, StorageFull, WrongSopClass
 from sbnode.log import fault, get_logger, short_hash
+from sbnode.scp.admission import peer_address, rejection
 from sbnode.scp.intake import Intake
 from sbnode.scp.observer import Observer
 from sbnode.scp.watch import CompletionWatch
@@ -34,6 +36,7 @@ __all__ = ["Handlers", "Store"]
 
 Store = Callable[[str, str, str, str, bytes], Stored]
 """``Spool.store``."""
+Limit = Literal["rejected_limit", "rejected_caller_limit"]
 
 SUCCESS = 0x0000
 UNEXPECTED = 0xC0FF
@@ -42,6 +45,8 @@ UNEXPECTED = 0xC0FF
 # A-ASSOCIATE-RJ (PS3.8 table 9-21): rejected-permanent, by the service-user, for this reason.
 _CALLING_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x03)
 _CALLED_AE_TITLE_NOT_RECOGNIZED = (0x01, 0x01, 0x07)
+_REASONS = {"rejected_called_ae_title": _CALLED_AE_TITLE_NOT_RECOGNIZED}
+"""Of an admission that failed; all else says that the title isn't recognized, and not what would have been."""
 # Rejected-transient, by the service-provider: local-limit-exceeded.
 _LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 
@@ -103,20 +108,20 @@ class Handlers:
         """Reject who isn't allowed to send, and who calls for another Application Entity (PS3.8 section
         7.1.1).
         """
-        request = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
-        receive = self._config.receive
-        if receive.require_called_ae_title and request.called_ae_title.strip() != self._config.node.ae_title:
-            self._observer.association("rejected_called_ae_title", request.calling_ae_title)
-            self._observer.turned_away(_participant(event.assoc, request.calling_ae_title))
-            _reject(event.assoc, _CALLED_AE_TITLE_NOT_RECOGNIZED)
-        elif request.calling_ae_title.strip() not in receive.calling_ae_titles:
-            self._observer.association("rejected_calling_ae_title", request.calling_ae_title)
-            self._observer.turned_away(_participant(event.assoc, request.calling_ae_title))
-            _reject(event.assoc, _CALLING_AE_TITLE_NOT_RECOGNIZED)
-        elif not self._has_place(event.assoc):
-            get_logger().warning("association_limit_reached", limit=receive.max_associations)
-            self._observer.association("rejected_limit", request.calling_ae_title)
-            _reject(event.assoc, _LOCAL_LIMIT_EXCEEDED)
+        association = event.assoc
+        request = cast(A_ASSOCIATE, association.requestor.primitive)
+        called, calling = request.called_ae_title.strip(), request.calling_ae_title.strip()
+        caller = _participant(association, calling)
+        found = rejection(self._config, called, calling, caller.address, _certificate(association))
+        if found is not None:
+            self._observer.association(found, calling)
+            self._observer.turned_away(caller)
+            _reject(association, _REASONS.get(found, _CALLING_AE_TITLE_NOT_RECOGNIZED))
+            return
+        limit = self._full(association, calling)
+        if limit is not None:
+            self._observer.association(limit, calling)
+            _reject(association, _LOCAL_LIMIT_EXCEEDED)
 
     def on_accepted(self, event: Event) -> None:
         """Take note."""
@@ -287,8 +292,8 @@ class Handlers:
         with self._lock:
             self._added.setdefault(association, Counter())[stored.key.study_instance_uid] += 1
 
-    def _has_place(self, association: Association) -> bool:
-        """Count in an association unless there are ``max_associations``; silent connections take no place."""
+    def _full(self, association: Association, calling: str) -> Limit | None:
+        """Count in an association, or return which limit is reached; silent connections take no place."""
         with self._lock:
             ended = [other for other in self._associations if not other.is_alive()]
         for other in ended:
@@ -299,9 +304,12 @@ class Handlers:
         with self._lock:
             self._associations.difference_update(ended)
             if len(self._associations) >= self._config.receive.max_associations:
-                return False
+                return "rejected_limit"
+            own = self._config.receive.allowed[calling].max_associations
+            if own is not None and sum(_calling_ae_title(other) == calling for other in self._associations) >= own:
+                return "rejected_caller_limit"
             self._associations.add(association)
-            return True
+            return None
 
     def _number(self, association: Association) -> int:
         with self._lock:
@@ -314,7 +322,14 @@ def _reject(association: Association, result_source_reason: tuple[int, int, int]
 
 
 def _participant(association: Association, ae_title: str) -> Participant:
-    return Participant(ae_title.strip(), str(association.requestor.address or ""))
+    return Participant(ae_title.strip(), peer_address(str(association.requestor.address or "")))
+
+
+def _certificate(association: Association) -> Mapping[str, Any] | None:
+    """What the client showed over TLS, verified; None without TLS or without a certificate."""
+    wrapper = association.dul.socket
+    connection = wrapper.socket if wrapper is not None else None
+    return connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
 
 
 def _calling_ae_title(association: Association) -> str:

@@ -16,7 +16,10 @@ AssociationOutcome = Literal[
     "aborted",
     "rejected_calling_ae_title",
     "rejected_called_ae_title",
+    "rejected_network",
+    "rejected_certificate",
     "rejected_limit",
+    "rejected_caller_limit",
 ]
 
 
@@ -39,7 +42,7 @@ class Observer(Protocol):
         """An association ended that added ``instances`` of each Study Instance UID."""
 
     def turned_away(self, caller: Participant) -> None:
-        """An association was rejected for the AE titles it named."""
+        """An association was rejected for its AE titles, its network or its certificate."""
 
 
 class Silent:

@@ -21,7 +21,7 @@ from sbnode.scp.completion import ExpectedCount, Retrieve
 from sbnode.scp.handlers import Handlers
 from sbnode.scp.observer import Observer, Silent
 from sbnode.scp.presentation import presentation_contexts
-from sbnode.scp.tls import load_certificates, server_context
+from sbnode.scp.tls import Certificates
 from sbnode.scp.transport import GIVING_WAY, AssociationServer
 from sbnode.scp.watch import CompletionWatch, OnStudyComplete
 from sbnode.series import SeriesKey
@@ -66,7 +66,7 @@ class Receiver:
         )
         self._handlers = Handlers(config, spool.store, spool.commitments, self._watch, observer)
         self._ae = _application_entity(config)
-        self._tls: ssl.SSLContext | None = None
+        self._certificates: Certificates | None = None
         self._servers: list[AssociationServer] = []
         self._threads: list[threading.Thread] = []
 
@@ -86,10 +86,11 @@ class Receiver:
         # pynetdicom formats a record for each PDU and message, with UIDs in it; ours say what matters.
         _config.LOG_HANDLER_LEVEL = "none"
         try:
-            self._listen(node.port, None)
+            if node.port is not None:
+                self._listen(node.port, None)
             if node.tls is not None and node.tls_port is not None:
-                self._tls = server_context(node.tls)
-                self._listen(node.tls_port, self._tls)
+                self._certificates = Certificates(node.tls)
+                self._listen(node.tls_port, self._certificates.context)
         except ConfigError:
             self._close()
             raise
@@ -101,14 +102,23 @@ class Receiver:
             thread.start()
             self._threads.append(thread)
 
-    def reload_certificates(self) -> None:
-        """Read the TLS files again, for the associations to come.
+    @property
+    def certificate_end_s(self) -> float | None:
+        """When the certificate that is shown ends, in seconds since 1970; None without TLS."""
+        return None if self._certificates is None else self._certificates.not_after_s
+
+    def renew_certificates(self) -> bool:
+        """Use the TLS files as they are now for the associations to come; return whether they have changed.
 
         Raises:
-            ConfigError: a file can't be used; the certificates of before stay.
+            ConfigError: they have changed and one can't be used; the certificates of before stay.
         """
-        if self._tls is not None and self._config.node.tls is not None:
-            load_certificates(self._tls, self._config.node.tls)
+        if self._certificates is None or not self._certificates.renew():
+            return False
+        for server in self._servers:
+            if server.ssl_context is not None:
+                server.ssl_context = self._certificates.context
+        return True
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Close the ports, let associations end within ``grace_s``, abort the others."""

@@ -18,6 +18,7 @@ from pynetdicom.presentation import PresentationContext
 from sbnode import IMPLEMENTATION_CLASS_UID
 from sbnode.config import Peer, Tls
 from sbnode.errors import ConfigError, DestinationRefused, DestinationUnavailable
+from sbnode.tls import client_context
 
 __all__ = ["association"]
 
@@ -100,12 +101,10 @@ def _on_connection(event: evt.Event, connected: Event) -> None:
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or later (PS3.15 B.9). With ``ca`` the certificate must come from it, for any host name."""
+    """With ``ca`` the certificate must come from it, for any host name."""
     try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = client_context(tls.ca, tls.certificate, tls.key)
         context.check_hostname = tls.ca is None
-        context.load_cert_chain(tls.certificate, tls.key)
     except OSError as error:
         raise ConfigError(f"tls of a destination: certificate, key or ca can't be used: {error}") from error
     return context

@@ -17,6 +17,7 @@ from sbnode.config import WebDestination
 from sbnode.errors import ConfigError, DestinationRefused, DestinationUnavailable, SpoolError
 from sbnode.scu.send import Meaning, judge, meaning
 from sbnode.series import SeriesKey
+from sbnode.tls import client_context
 
 __all__ = ["answers", "held", "store"]
 
@@ -154,15 +155,11 @@ def _secret(destination: WebDestination, path: Path) -> str:
 
 
 def _tls_context(destination: WebDestination) -> ssl.SSLContext:
-    """TLS 1.2 or later. The certificate must come from ``ca`` or the system's authorities, for the host of ``url``."""
+    """The certificate must come from ``ca`` or the system's authorities, for the host of ``url``."""
     try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=destination.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if destination.certificate is not None:
-            context.load_cert_chain(destination.certificate, destination.key)
+        return client_context(destination.ca, destination.certificate, destination.key)
     except OSError as error:
         raise ConfigError(f"web_destinations: certificate, key or ca can't be used: {error}") from error
-    return context
 
 
 def _status(response: httpx.Response, uid: str, destination: WebDestination) -> int:

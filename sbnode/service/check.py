@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from sbnode.config import Config
-from sbnode.errors import ConfigError, SbnodeError
+from sbnode.audit.syslog import connect, disconnect
+from sbnode.config import Config, Syslog
+from sbnode.errors import ConfigError, DeliveryError, SbnodeError
 from sbnode.jobs.client import JobClient
 from sbnode.scu.echo import echo
 from sbnode.scu.stow import answers
@@ -33,14 +34,16 @@ def check(config: Config) -> Iterator[Check]:
     yield Check("models open", _fault_of(lambda: _open_models(config)))
     yield Check("spool is writable", _fault_of(lambda: _write_to_spool(config)))
     yield Check("queue opens", _fault_of(lambda: JobClient(config, open_spool(config)).close()))
-    ports = [("node.port", config.node.host, config.node.port)]
+    ports = []
+    if config.node.port is not None:
+        ports.append(("node.port", config.node.host, config.node.port))
     if config.node.tls_port is not None:
         ports.append(("node.tls_port", config.node.host, config.node.tls_port))
     ports.append(("status.port", config.status.host, config.status.port))
     for name, host, port in ports:
         yield Check(f"{name} {port} is free", _fault_of(partial(_bind, name, host, port)))
-    allowed = config.receive.calling_ae_titles
-    nobody = "receive.calling_ae_titles is empty, so nobody may send; name the AE titles of your senders"
+    allowed = config.receive.allowed
+    nobody = "receive.calling_ae_titles and callers are empty, so nobody may send; name the AE titles of your senders"
     yield Check(f"{len(allowed)} AE titles may send", None if allowed else nobody)
     for archive in config.archives:
         calling = archive.calling_ae_title or config.node.ae_title
@@ -53,6 +56,9 @@ def check(config: Config) -> Iterator[Check]:
     for web in config.web_destinations:
         fault = _fault_of(partial(answers, web))
         yield Check(f"destination '{web.name}' answers QIDO-RS", fault, is_configuration=False)
+    if config.audit.syslog is not None:
+        fault = _fault_of(partial(_connect, config.audit.syslog))
+        yield Check(f"audit.syslog {config.audit.syslog.host} accepts a connection", fault, is_configuration=False)
 
 
 def _fault_of(attempt: Callable[[], None]) -> str | None:
@@ -84,9 +90,17 @@ def _write_to_spool(config: Config) -> None:
         )
 
 
+def _connect(syslog: Syslog) -> None:
+    try:
+        disconnect(connect(syslog))
+    except OSError as error:
+        raise DeliveryError(f"audit.syslog: {error}; is it up, and are host, port and certificates right?") from error
+
+
 def _bind(key: str, host: str, port: int) -> None:
     try:
-        socket.create_server((host, port)).close()
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise ConfigError(
             f"{key}: {host}:{port} can't be used ({error.strerror}); is a node running already?"

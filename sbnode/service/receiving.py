@@ -14,6 +14,7 @@ from sbnode.scp.completion import SeriesCompletion
 from sbnode.scp.observer import AssociationOutcome
 from sbnode.scp.server import Receiver
 from sbnode.scu.archive import Archives
+from sbnode.service.certificates import CertificateWatch
 from sbnode.service.commitments import Reporter
 from sbnode.service.periodic import Periodic
 from sbnode.service.process import open_spool, stop_signal
@@ -26,6 +27,8 @@ __all__ = ["serve"]
 
 REPORT_S = 1.0
 """How often requests for storage commitment are looked for."""
+RENEWAL_S = 10.0
+"""How often it is looked whether the certificates of ``node.tls`` have changed."""
 
 
 def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> None:
@@ -39,7 +42,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     spool = open_spool(config)
     queue = JobClient(config, spool)
     supervisor = Supervisor(config_file, stop) if with_worker else None
-    audit = Audit(config.audit.path, config.node.ae_title)
+    audit = Audit.open(config.audit, config.node.ae_title)
     archives = Archives(config.archives, config.node.ae_title)
     receiver = Receiver(
         config,
@@ -49,11 +52,13 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         archives.expected_count if config.archives else None,
         archives.retrieve if any(archive.retrieve for archive in config.archives) else None,
     )
+    certificates = CertificateWatch(config, receiver)
     background = (
+        Periodic("certificates", RENEWAL_S, certificates.turn),
         Periodic("commitment_reporter", REPORT_S, Reporter(config, spool).turn),
         Periodic("retention", config.retention.sweep_s, Retention(config, spool, queue, audit).turn),
     )
-    status = _status_server(config, spool, queue, supervisor)
+    status = _status_server(config, spool, queue, supervisor, certificates)
     logger = log.get_logger()
     try:
         receiver.start(spool.stored())
@@ -63,7 +68,13 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         if supervisor is not None:
             supervisor.start()
         audit.application(started=True)
-        logger.info("serving", port=config.node.port, status_port=config.status.port, worker=with_worker)
+        logger.info(
+            "serving",
+            port=config.node.port,
+            tls_port=config.node.tls_port,
+            status_port=config.status.port,
+            worker=with_worker,
+        )
         stop.wait()
         logger.info("stopping")
         audit.application(started=False)
@@ -75,6 +86,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
             supervisor.stop()
         status.stop()
         queue.close()
+        audit.close()
     if supervisor is not None and supervisor.fault is not None:
         raise supervisor.fault
     logger.info("stopped")
@@ -128,7 +140,9 @@ def _queue_study(spool: Spool, queue: JobClient) -> Callable[[str, tuple[SeriesC
     return on_study_complete
 
 
-def _status_server(config: Config, spool: Spool, queue: JobClient, supervisor: Supervisor | None) -> StatusServer:
+def _status_server(
+    config: Config, spool: Spool, queue: JobClient, supervisor: Supervisor | None, certificates: CertificateWatch
+) -> StatusServer:
     def models() -> tuple[metrics.ModelFacts, ...]:
         return tuple({facts for worker in live_workers(spool.path).values() for facts in worker})
 
@@ -147,5 +161,6 @@ def _status_server(config: Config, spool: Spool, queue: JobClient, supervisor: S
         queues=queue.queues,
         worker_alive=lambda: bool(live_workers(spool.path)),
         models=models,
+        certificates=certificates.ends,
     )
     return StatusServer(config.status, metrics.registry(state), checks)

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from sbnode import log, metrics
+from sbnode.audit import Audit
 from sbnode.config import Config
 from sbnode.errors import ConfigError, QueueUnavailable
 from sbnode.jobs.client import JobClient
@@ -50,7 +51,8 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     models = pipeline.Models.open(config)
     _wait_for_space(config, spool, stop)
     queue = JobClient(config, spool)
-    worker = Worker(config, Steps(config, spool, models, pipeline.run))
+    audit = Audit.open(config.audit, config.node.ae_title)
+    worker = Worker(config, Steps(config, spool, models, pipeline.run, audit=audit))
     worker.start()
     facts = [
         metrics.ModelFacts(model.description.name, model.description.version, model.description.sha256)
@@ -71,6 +73,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
             end_process(QueueUnavailable(f"{len(idle & before)} workflows ended and the queue doesn't know how"))
         _adopt_dead(config, config_file, in_hand)
     drained = worker.drain(DRAIN_S)
+    audit.close()
     logger.info("worker_stopped", worker=config.queue.worker, drained=drained)
     sys.stderr.flush()
     os._exit(0)

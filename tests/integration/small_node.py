@@ -120,11 +120,21 @@ class Node:
         self._process.kill()
         self._process.wait(10)
 
-    def kill_worker(self) -> None:
+    @property
+    def pid(self) -> int:
+        """Of the receiving process."""
         assert self._process is not None
-        tasks = Path(f"/proc/{self._process.pid}/task")
+        return self._process.pid
+
+    @property
+    def worker_pid(self) -> int:
+        """Of the worker that the receiving process started."""
+        tasks = Path(f"/proc/{self.pid}/task")
         (child,) = (pid for file in tasks.glob("*/children") for pid in file.read_text().split())
-        os.kill(int(child), signal.SIGKILL)
+        return int(child)
+
+    def kill_worker(self) -> None:
+        os.kill(self.worker_pid, signal.SIGKILL)
 
     def terminate(self) -> int:
         assert self._process is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,11 @@ def authority(folder: Path, name: str = "authority") -> Certificate:
     return _make(folder, name, ["-addext", "basicConstraints=critical,CA:TRUE"])
 
 
-def issued(folder: Path, name: str, by: Certificate) -> Certificate:
-    """A certificate for 127.0.0.1 signed by ``by``."""
-    extensions = ["-addext", "basicConstraints=CA:FALSE", "-addext", "subjectAltName=IP:127.0.0.1"]
-    return _make(folder, name, [*extensions, "-CA", str(by.certificate), "-CAkey", str(by.key)])
+def issued(folder: Path, name: str, by: Certificate, options: Sequence[str] = (), *, dns: str = "") -> Certificate:
+    """A certificate for 127.0.0.1 signed by ``by``; ``options`` are further ones of openssl."""
+    alternative = "subjectAltName=IP:127.0.0.1" + (f",DNS:{dns}" if dns else "")
+    extensions = ["-addext", "basicConstraints=CA:FALSE", "-addext", alternative]
+    return _make(folder, name, [*extensions, "-CA", str(by.certificate), "-CAkey", str(by.key), *options])
 
 
 def _make(folder: Path, name: str, options: list[str]) -> Certificate:

@@ -35,6 +35,7 @@ from sbnode.audit import Participant
 from sbnode.errors import ConfigError
 from sbnode.scp.completion import SeriesCompletion
 from sbnode.series import SeriesKey
+from tests.conftest import unavailable
 from tests.faults import recording
 from tests.integration.peers import HOST, wait_until
 from tests.scp.conftest import Start, associate
@@ -212,6 +213,59 @@ def test_more_associations_than_configured_are_rejected_for_now(start: Start) ->
     assert ("rejected_limit", "PACS") in running.observed.associations
     first.release()
     wait_until(lambda: associate(running.port).is_established, 5, "a place is free again", every_s=0.3)
+
+
+def answer_of(association: Association) -> tuple[int, int, int]:
+    answer = association.acceptor.primitive
+    return answer.result, answer.result_source, answer.diagnostic
+
+
+def test_a_known_title_from_an_unknown_network_is_rejected_and_told(start: Start) -> None:
+    elsewhere = {"ae_title": "SCANNER1", "networks": ["192.0.2.0/24", "2001:db8::/32"]}
+    here = {"ae_title": "SCANNER2", "networks": ["127.0.0.0/8"]}
+    running = start(callers=[elsewhere, here])
+    rejected = associate(running.port, calling="SCANNER1")
+    assert answer_of(rejected) == (1, 1, 3)
+    assert running.observed.associations == [("rejected_network", "SCANNER1")]
+    wait_until(lambda: bool(running.observed.strangers), 5, "it was told")
+    assert running.observed.strangers == [Participant("SCANNER1", HOST)]
+    for calling in ("SCANNER2", "PACS"):
+        association = associate(running.port, calling=calling)
+        assert association.is_established
+        association.release()
+
+
+def test_a_caller_on_an_ipv6_port_is_known_by_its_ipv4_network(start: Start) -> None:
+    if not socket.has_dualstack_ipv6():
+        unavailable("this machine has no IPv6")
+    callers = [
+        {"ae_title": "FOUR", "networks": ["127.0.0.0/8"]},
+        {"ae_title": "SIX", "networks": ["::1"]},
+    ]
+    running = start(node={"host": "::"}, callers=callers)
+    four = associate(running.port, calling="FOUR")
+    assert four.is_established
+    send_slice(four, ct_slice(1))
+    four.release()
+    assert answer_of(associate(running.port, calling="SIX")) == (1, 1, 3)
+    wait_until(lambda: bool(running.observed.transfers), 5, "the transfer was told")
+    assert running.observed.transfers[0][0] == Participant("FOUR", HOST)
+    assert running.observed.strangers == [Participant("SIX", HOST)]
+    with socket.create_connection(("::1", running.port), timeout=5):
+        pass
+
+
+def test_a_caller_takes_no_more_than_its_places(start: Start) -> None:
+    running = start(callers=[{"ae_title": "SCANNER1", "max_associations": 1}])
+    first = associate(running.port, calling="SCANNER1")
+    assert answer_of(associate(running.port, calling="SCANNER1")) == (2, 3, 2)
+    assert ("rejected_caller_limit", "SCANNER1") in running.observed.associations
+    assert running.observed.strangers == []
+    other = associate(running.port)
+    assert other.is_established
+    other.release()
+    first.release()
+    wait_until(lambda: associate(running.port, calling="SCANNER1").is_established, 5, "a place is free", every_s=0.3)
 
 
 def test_another_sop_class_is_not_accepted_and_the_rest_goes_on(start: Start) -> None:
