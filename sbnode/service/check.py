@@ -43,7 +43,7 @@ def check(config: Config) -> Iterator[Check]:
     for name, host, port in ports:
         yield Check(f"{name} {port} is free", _fault_of(partial(_bind, name, host, port)))
     allowed = config.receive.allowed
-    nobody = "receive.calling_ae_titles and callers are empty, so nobody may send; name the AE titles of your senders"
+    nobody = "receive.calling_ae_titles is empty, as is receive.callers, so nobody may send; name your senders"
     yield Check(f"{len(allowed)} AE titles may send", None if allowed else nobody)
     for archive in config.archives:
         calling = archive.calling_ae_title or config.node.ae_title
