@@ -1,6 +1,6 @@
 """Hours of ordinary work, with the pipeline that takes no time: ``python -m tests.faults.soak --minutes 45``.
 
-In each round sixteen senders send a study each, all at once. Every minute a line says what both processes hold. At the
+In each round sixteen storescu send a study each, all at once. Every minute a line says what both processes hold. At the
 end, everything that was acknowledged must be in the spool and delivered once, and memory and file descriptors of the
 last quarter must be what they were in the second.
 """
@@ -60,8 +60,8 @@ def soak(folder: Path, duration_s: float) -> None:
         while (now_s := time.monotonic() - begun_s) < duration_s:
             with ThreadPoolExecutor(SENDERS) as pool:
                 studies = [f"1.2.{rounds + 1}.{number}" for number in range(1, SENDERS + 1)]
-                for acknowledged in pool.map(lambda study: node.try_to_send(study, SLICES, PIXELS), studies):
-                    sent |= acknowledged
+                list(pool.map(lambda study: node.send(study, PIXELS), studies))
+            sent |= {f"{study}.1.{number}" for study in studies for number in range(1, SLICES + 1)}
             rounds += 1
             if now_s >= len(looks) * MINUTE_S:
                 looks.append(Look(Vitals.of(node.pid), Vitals.of(node.worker_pid)))
@@ -71,7 +71,6 @@ def soak(folder: Path, duration_s: float) -> None:
                     flush=True,
                 )
             time.sleep(max(0.0, rounds * ROUND_S - (time.monotonic() - begun_s)))
-        assert len(sent) == rounds * SENDERS * SLICES, "something was not acknowledged"
         wait_until(lambda: len(archive.received) == 2 * rounds * SENDERS, 600, "all results at the archive", 1.0)
         assert set(archive.received.values()) == {1}, "something was sent twice"
         assert Spool(folder / "spool", 0).instances() == sent, "something was lost"

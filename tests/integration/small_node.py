@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -148,13 +149,14 @@ class Node:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
 
-    def send(self, study: str = "1.2.3") -> None:
-        """Send a study of 45 slices with storescu."""
-        folder = self.folder / study
-        folder.mkdir()
-        paths = files(folder, [ct_slice(n, study=study, series=f"{study}.1") for n in range(1, 46)])
-        command = [program("storescu", "dcmtk"), "-aet", "STORESCU", "-aec", "SBNODE", "127.0.0.1"]
-        subprocess.run([*command, str(self.port), *map(str, paths)], check=True)
+    def send(self, study: str = "1.2.3", pixels: int = 16) -> None:
+        """Send a study of 45 slices with storescu; fail unless each is acknowledged."""
+        with tempfile.TemporaryDirectory() as folder:
+            slices = [ct_slice(n, study=study, series=f"{study}.1", size=pixels) for n in range(1, 46)]
+            paths = files(Path(folder), slices)
+            command = [program("storescu", "dcmtk"), "-aet", "STORESCU", "-aec", "SBNODE", "127.0.0.1"]
+            environment = {**os.environ, "TCP_NODELAY": "1"}
+            subprocess.run([*command, str(self.port), *map(str, paths)], check=True, env=environment)
 
     def try_to_send(self, study: str = "1.2.3", slices: int = 45, pixels: int = 16) -> set[str]:
         """Send a study and return the SOP Instance UIDs that were acknowledged before the node broke off, if it did."""
