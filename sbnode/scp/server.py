@@ -101,6 +101,11 @@ class Receiver:
             thread.start()
             self._threads.append(thread)
 
+    def use(self, config: Config) -> None:
+        """Decide by ``config`` who may send, for the associations to come."""
+        self._config = config
+        self._handlers.use(config)
+
     def reload_certificates(self) -> None:
         """Read the TLS files again, for the associations to come.
 

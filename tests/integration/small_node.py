@@ -126,6 +126,11 @@ class Node:
         (child,) = (pid for file in tasks.glob("*/children") for pid in file.read_text().split())
         os.kill(int(child), signal.SIGKILL)
 
+    def hang_up(self) -> None:
+        """Have the node read its configuration again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def terminate(self) -> int:
         assert self._process is not None
         self._process.terminate()
