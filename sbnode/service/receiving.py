@@ -15,6 +15,7 @@ from sbnode.scp.observer import AssociationOutcome
 from sbnode.scp.server import Receiver
 from sbnode.scu.archive import Archives
 from sbnode.service.commitments import Reporter
+from sbnode.service.notices import Notices
 from sbnode.service.periodic import Periodic
 from sbnode.service.process import open_spool, signals
 from sbnode.service.retention import Retention
@@ -27,6 +28,8 @@ __all__ = ["serve"]
 
 IN_FORCE = Path("workers", "config.yaml")
 """In the spool: the configuration of the worker process."""
+NOTICES_S = 5.0
+"""How often it is looked for dead letters to tell of."""
 REPORT_S = 1.0
 """How often requests for storage commitment are looked for."""
 
@@ -58,16 +61,18 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     )
     reporter = Reporter(config, spool)
     retention = Retention(config, spool, queue, audit)
+    notices = Notices(config, spool, queue)
     background = (
         Periodic("commitment_reporter", REPORT_S, reporter.turn),
         Periodic("retention", config.retention.sweep_s, retention.turn),
+        Periodic("notices", NOTICES_S, notices.turn),
     )
     status = _status_server(config, spool, queue, supervisor)
     logger = log.get_logger()
 
     def reload() -> None:
         if settings.reload():
-            for part in (receiver, queue, archives, reporter, retention):
+            for part in (receiver, queue, archives, reporter, retention, notices):
                 part.use(settings.config)
             write(settings.config, in_force)
             if supervisor is not None:
