@@ -18,9 +18,11 @@ from sbnode.metrics import QueueState
 from sbnode.series import Series
 from sbnode.spool import Spool
 
-__all__ = ["RETRIED", "Item", "JobClient"]
+__all__ = ["FAULTS", "RETRIED", "Item", "JobClient"]
 
-RETRIED = ("dead letter", "rejected")
+FAULTS = ("dead letter", "rejected")
+"""States of what went wrong."""
+RETRIED = (*FAULTS, "left alone")
 """States from which an item can be started again: after a repair, or after a setting was changed."""
 
 _STATES = {
@@ -32,6 +34,9 @@ _STATES = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead letter",
     "CANCELLED": "cancelled",
 }
+_DEAD = [status for status, state in _STATES.items() if state == "dead letter"]
+_ENDS = {"rejected": "rejected", "left_alone": "left alone"}
+"""States that a workflow which succeeded names itself."""
 _OPEN = ["ENQUEUED", "DELAYED", "PENDING"]
 
 
@@ -43,13 +48,18 @@ class Item:
     kind: str
     """study, process, deliver or prove."""
     state: str
-    """queued, running, done, rejected, dead letter or cancelled."""
+    """queued, running, done, rejected, left alone, dead letter or cancelled."""
     queue: str
     reason: str
     job: str
     """The key of the job it belongs to; empty for a study without one."""
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def destination(self) -> str:
+        """Name of the destination of a delivery or proof; else empty."""
+        return self.id.split(".")[1] if self.kind in ("deliver", "prove") else ""
 
 
 class JobClient:
@@ -80,6 +90,10 @@ class JobClient:
             raise ConfigError(
                 f"queue.url: the database of the queue can't be opened ({type(error).__name__})"
             ) from error
+
+    def use(self, config: Config) -> None:
+        """Name the queues of ``config`` from now on."""
+        self._queues = queues.names(config)
 
     def submit(self, study: Sequence[Series]) -> str:
         """Queue a complete study and return its id; the same instances again change nothing."""
@@ -122,6 +136,22 @@ class JobClient:
     def items(self, limit: int | None = None) -> list[Item]:
         """Return what the queue holds and held, newest first."""
         return [_item(status) for status in self._client.list_workflows(sort_desc=True, limit=limit)]
+
+    def dead_letters(self) -> list[Item]:
+        """Return what was given up, oldest first."""
+        return [_item(status) for status in self._client.list_workflows(status=_DEAD, load_input=False)]
+
+    def delivers_since(self, destination: str, moment: datetime) -> bool:
+        """Return whether an object was delivered to ``destination`` after ``moment``."""
+        found = self._client.list_workflows(
+            status="SUCCESS",
+            queue_name=queues.delivery(destination),
+            completed_after=moment.isoformat(),
+            limit=1,
+            load_input=False,
+            load_output=False,
+        )
+        return bool(found)
 
     def find(self, prefix: str) -> list[Item]:
         """Return the items whose id begins with ``prefix``, and those of their jobs, oldest first."""
@@ -182,7 +212,7 @@ class JobClient:
 
 def _item(status: WorkflowStatus) -> Item:
     output = status.output if isinstance(status.output, dict) else {}
-    state = "rejected" if output.get("status") == "rejected" else _STATES[status.status]
+    state = _ENDS.get(str(output.get("status")), _STATES[status.status])
     # A question is done whatever the answer was: say which.
     answer = str(output.get("status", "")) if status.name == "prove" else ""
     reason = str(output.get("reason", answer))

@@ -67,6 +67,7 @@ class Worker:
         self._config = config
         self._steps = steps
         self._running: set[str] = set()
+        self._draining = False
         DBOS(config=executor_config(config, config.queue.worker))
         _register(steps, config.queue, self._running)
 
@@ -82,17 +83,22 @@ class Worker:
         """The ids of what this process is doing."""
         return frozenset(self._running)
 
-    def drain(self, seconds: float) -> bool:
+    def drain(self, seconds: float, hurry: threading.Event | None = None, hurried_s: float = 0.0) -> bool:
         """Take nothing more and wait for the running steps; return whether they ended within ``seconds``.
 
         A step that is cut off is done again after the next start. A delivery that waits for its next attempt
-        goes on waiting in the database.
+        goes on waiting in the database. Once ``hurry`` is set there are only ``hurried_s`` left.
         """
-        threading.Thread(
-            target=DBOS.destroy, kwargs={"workflow_completion_timeout_sec": int(seconds) + 1}, daemon=True
-        ).start()
+        if not self._draining:
+            self._draining = True
+            timeout_s = int(seconds) + 1
+            threading.Thread(
+                target=DBOS.destroy, kwargs={"workflow_completion_timeout_sec": timeout_s}, daemon=True
+            ).start()
         deadline = time.monotonic() + seconds
         while self._steps.running and time.monotonic() < deadline:
+            if hurry is not None and hurry.wait(0.05):
+                deadline, hurry = min(deadline, time.monotonic() + hurried_s), None
             time.sleep(0.05)
         time.sleep(_SETTLE_S)
         return self._steps.running == 0
@@ -136,16 +142,21 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
 
     @DBOS.workflow(name="process", max_recovery_attempts=CRASHES_OF_A_JOB)
     @_noted_in(running)
-    def process(job_key: str) -> Outcome:
+    def process(job_key: str, number: int = 1) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.process, job_key))
         if outcome["status"] == "done":
             # A step, because a replay must see the destinations of the first time, whatever the config says
             # now.
-            for destination, kind in DBOS.run_step({"name": "destinations"}, lambda: steps.deliveries):
-                with SetWorkflowID(f"{job_key}.{destination}.{kind}"):
+            for destination, kind in DBOS.run_step({"name": "destinations"}, lambda: steps.deliveries(job_key)):
+                with SetWorkflowID(f"{job_key}.{destination}.{kind}"), _priority(outcome):
                     DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind)
+        if outcome["status"] == "postponed":
+            # Not by sleeping, which would keep the one place of the queue.
+            delay = SetEnqueueOptions(priority=queues.PRIORITIES["low"], delay_seconds=float(outcome["wait_s"]))
+            with SetWorkflowID(queues.later(job_key, number + 1)), delay:
+                DBOS.enqueue_workflow(queues.INFERENCE, process, job_key, number + 1)
         if outcome["status"] == "superseded":
-            with SetWorkflowID(outcome["job"]):
+            with SetWorkflowID(outcome["job"]), _priority(outcome):
                 DBOS.enqueue_workflow(queues.INFERENCE, process, outcome["job"])
         return outcome
 
@@ -154,7 +165,7 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
     def study(study_id: str) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.choose, study_id))
         if outcome["status"] == "done":
-            with SetWorkflowID(outcome["job"]):
+            with SetWorkflowID(outcome["job"]), _priority(outcome):
                 DBOS.enqueue_workflow(queues.INFERENCE, process, outcome["job"])
         return outcome
 
@@ -178,6 +189,11 @@ def _noted_in(running: set[str]) -> Callable[[Callable[P, Outcome]], Callable[P,
         return noted
 
     return decorate
+
+
+def _priority(outcome: Outcome) -> SetEnqueueOptions:
+    """What is enqueued in this context has the priority of what it follows from."""
+    return SetEnqueueOptions(priority=queues.PRIORITIES[outcome.get("priority", "normal")])
 
 
 def _persist(law: Queue, attempt: Callable[[], Outcome]) -> Outcome:

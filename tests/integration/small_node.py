@@ -130,12 +130,20 @@ class Node:
     @property
     def worker_pid(self) -> int:
         """Of the worker that the receiving process started."""
-        tasks = Path(f"/proc/{self.pid}/task")
-        (child,) = (pid for file in tasks.glob("*/children") for pid in file.read_text().split())
-        return int(child)
+        children: set[int] = set()
+        for file in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+                children |= {int(pid) for pid in file.read_text().split()}
+        (child,) = children
+        return child
 
     def kill_worker(self) -> None:
         os.kill(self.worker_pid, signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Have the node read its configuration again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     def terminate(self) -> int:
         assert self._process is not None
