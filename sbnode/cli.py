@@ -279,9 +279,9 @@ def jobs_list(
     """List studies, jobs and deliveries, newest first."""
     with _exit_codes(), _queue(config) as queue:
         if dead:
-            from sbnode.jobs.client import RETRIED
+            from sbnode.jobs.client import FAULTS
 
-            items = [item for item in queue.items() if item.state in RETRIED][:limit]
+            items = [item for item in queue.items() if item.state in FAULTS][:limit]
         else:
             items = queue.items(limit)
         _print_items(items)
@@ -352,7 +352,7 @@ def _queue(config: Path | None) -> Iterator[JobClient]:
 
 def _print_items(items: Sequence[Item]) -> None:
     kinds = {"study": "study", "process": "job", "deliver": "delivery", "prove": "proof"}
-    colours = {"done": "green", "running": "cyan", "dead letter": "red", "rejected": "yellow"}
+    colours = {"done": "green", "running": "cyan", "dead letter": "red", "rejected": "yellow", "left alone": "dim"}
     table = Table(box=None, pad_edge=False)
     for heading in ("created", "kind", "id", "state", "reason"):
         table.add_column(heading, no_wrap=heading != "reason", overflow="fold")

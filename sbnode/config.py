@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic import (
 
 from sbnode.document import read_document
 from sbnode.errors import ConfigError
+from sbnode.matching import Keyword, Matcher, RegularExpression
 
 __all__ = [
     "AuditTrail",
@@ -34,11 +34,13 @@ __all__ = [
     "Log",
     "Model",
     "Node",
+    "Priority",
     "Queue",
     "Receive",
     "Region",
     "ResultObject",
     "Results",
+    "Rule",
     "Selection",
     "Spool",
     "Status",
@@ -68,6 +70,8 @@ Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 ResultObject = Literal["seg", "stl", "sr", "preview", "fine", "labelmap"]
 Region = Literal["skull_base", "all_bone"]
+Priority = Literal["high", "normal", "low"]
+Hours = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 
 _S = TypeVar("_S", bound=BaseModel)
 
@@ -192,21 +196,38 @@ class Selection(_Section):
     """Least length of the stack along its normal."""
     max_axis_angle_degrees: float = Field(45.0, gt=0, le=90)
     """A series is axial when its normal is this close to the patient's long axis."""
-    sharp_kernel: str = r"(?i)(bone|edge|detail|sharp|lung|[hbuj][a-z]?[5-9]\d|^(fc)?[3-8][0-9]$|ya|yb|\be\b)"
+    sharp_kernel: RegularExpression = (
+        r"(?i)(bone|edge|detail|sharp|lung|[hbuj][a-z]?[5-9]\d|^(fc)?[3-8][0-9]$|ya|yb|\be\b)"
+    )
     """Regular expression; a series whose ConvolutionKernel matches is preferred."""
-    exclude_description: str = r"(?i)(scout|topogram|localizer|dose (report|info)|\b(mpr|mip|3d|vrt)\b)"
+    exclude_description: RegularExpression = r"(?i)(scout|topogram|localizer|dose (report|info)|\b(mpr|mip|3d|vrt)\b)"
     """Regular expression; a series whose SeriesDescription matches is left out."""
 
-    @field_validator("sharp_kernel", "exclude_description")
+
+class Rule(_Section):
+    """What is done with the series that ``when`` fits. The first rule that fits a series is the one that counts."""
+
+    name: Name
+    when: dict[Keyword, Matcher] = {}
+    """DICOM keywords with what their values must be like; all must hold. Empty: fits every series."""
+    take: bool = True
+    """False: the series is left alone."""
+    priority: Priority = "normal"
+    """Work of high priority goes before that of normal, and this before that of low, which keeps to
+    ``queue.low_priority_hours``.
+    """
+    destinations: tuple[Name, ...] | None = None
+    """Names of those that get the results; None: all."""
+    region: Region | None = None
+    """What is wanted of it; None: the node's ``region``."""
+
+    @field_validator("when")
     @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except (re.error, OverflowError) as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        except RecursionError as error:
-            raise ValueError("not a regular expression: it is nested too deep") from error
-        return value
+    def _can_be_compared(cls, when: dict[str, Matcher]) -> dict[str, Matcher]:
+        faults = [f"{keyword}: {fault}" for keyword, matcher in when.items() if (fault := matcher.misfit(keyword))]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return when
 
 
 class Model(_Section):
@@ -338,6 +359,8 @@ class Queue(_Section):
     first_retry_s: float = Field(30.0, gt=0)
     longest_retry_s: float = Field(600.0, gt=0)
     attempts: int = Field(10, ge=1)
+    low_priority_hours: Hours | None = None
+    """Jobs of low priority begin within these hours of local time, such as "19:00-07:00"; None: at any time."""
 
     @model_validator(mode="after")
     def _password_stands_in_a_file(self) -> Queue:
@@ -419,62 +442,76 @@ class Config(_Section):
     archives: tuple[Archive, ...] = ()
     destinations: tuple[Destination, ...] = ()
     web_destinations: tuple[WebDestination, ...] = ()
+    rules: tuple[Rule, ...] = ()
     queue: Queue = Queue()
     status: Status = Status()
     log: Log = Log()
     audit: AuditTrail = AuditTrail()
 
     @model_validator(mode="after")
-    def _what_is_wanted_is_made(self) -> Config:
+    def _sections_agree(self) -> Config:
+        faults = [
+            *self._wanted_but_not_made(),
+            *self._same_names(),
+            *self._callers_not_let_in(),
+            *self._certificates_not_asked_for(),
+            *self._unknown_destinations(),
+        ]
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _wanted_but_not_made(self) -> Iterator[str]:
         made = {"fine": ("results.fine", self.results.fine), "labelmap": ("results.label_map", self.results.label_map)}
         for destination in self.all_destinations:
             for kind, (setting, is_made) in made.items():
                 if kind in destination.objects and not is_made:
-                    raise ValueError(f"destination {destination.name} wants the object '{kind}': set {setting} to true")
-        return self
+                    yield f"destination {destination.name} wants the object '{kind}': set {setting} to true"
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> Config:
-        names = [destination.name for destination in self.all_destinations]
-        if len(set(names)) < len(names):
-            raise ValueError("destinations: two of them have the same name")
-        return self
+    def _same_names(self) -> Iterator[str]:
+        named: tuple[tuple[str, Sequence[BaseModel], str], ...] = (
+            ("destinations", self.all_destinations, "name"),
+            ("archives", self.archives, "name"),
+            ("archives", self.archives, "ae_title"),
+            ("rules", self.rules, "name"),
+        )
+        for section, items, what in named:
+            found = [getattr(item, what) for item in items]
+            if len(set(found)) < len(found):
+                yield f"{section}: two of them have the same {what}"
 
-    @model_validator(mode="after")
-    def _callers_are_let_in(self) -> Config:
+    def _callers_not_let_in(self) -> Iterator[str]:
         allowed = self.receive.allowed
         for archive in self.archives:
             if archive.ae_title not in allowed:
-                raise ValueError(
+                yield (
                     f"archive {archive.name}: {archive.ae_title} must be among "
                     "receive.calling_ae_titles or callers, for it sends to this node"
                 )
         for destination in self.destinations:
             if destination.confirm == "commitment" and destination.ae_title not in allowed:
-                raise ValueError(
+                yield (
                     f"destination {destination.name}: confirm: commitment needs {destination.ae_title} among "
                     "receive.calling_ae_titles or callers, for it may report on an association of its own"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _certificates_are_asked_for(self) -> Config:
+    def _certificates_not_asked_for(self) -> Iterator[str]:
         asked = self.node.tls is not None and self.node.tls.ca is not None
         for caller in self.receive.callers:
             if caller.certificate_name is not None and not asked:
-                raise ValueError(
+                yield (
                     f"receive.callers: {caller.ae_title} has a certificate_name, which needs node.tls with ca: "
                     "without it, no client is asked for a certificate"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _archives_differ(self) -> Config:
-        for what in ("name", "ae_title"):
-            found = [getattr(archive, what) for archive in self.archives]
-            if len(set(found)) < len(found):
-                raise ValueError(f"archives: two of them have the same {what}")
-        return self
+    def _unknown_destinations(self) -> Iterator[str]:
+        known = [destination.name for destination in self.all_destinations]
+        for rule in self.rules:
+            for name in rule.destinations or ():
+                if name not in known:
+                    near = get_close_matches(name, known, n=1)
+                    hint = f" (did you mean '{near[0]}'?)" if near else ""
+                    yield f"rule {rule.name}: no destination is named '{name}'{hint}"
 
     @property
     def all_destinations(self) -> tuple[Destination | WebDestination, ...]:
@@ -499,29 +536,37 @@ def load_config(path: Path | None) -> Config:
     try:
         return _resolve(Config.model_validate(content or {}), path.resolve().parent)
     except ValidationError as error:
-        faults = (_fault(found["loc"], found["msg"]) for found in error.errors())
-        raise ConfigError(f"{path}: " + "; ".join(faults)) from error
+        faults = [fault for found in error.errors() for fault in _faults(found["loc"], found["msg"])]
+        between = "\n  " if len(faults) > 1 else " "
+        raise ConfigError(between.join((f"{path}:", *dict.fromkeys(faults)))) from error
 
 
-def _fault(location: tuple[int | str, ...], message: str) -> str:
-    """Return what is wrong and where; a rule that joins several sections has no location."""
-    return f"{'.'.join(map(str, location))}: {message}{_nearest(location)}" if location else message
+def _faults(location: tuple[int | str, ...], message: str) -> list[str]:
+    """Return what is wrong and where, a line each; rules that join several sections have no location."""
+    message = message.removeprefix("Value error, ")
+    if not location:
+        return message.splitlines()
+    return [f"{'.'.join(map(str, location))}: {message}{_nearest(location)}"]
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:
     """Return a hint at the key of the same section that is most like the last one of ``location``, if any."""
     section: object = Config
     for part in location[:-1]:
-        if isinstance(part, str) and isinstance(section, type) and issubclass(section, BaseModel):
-            found = section.model_fields.get(part)
-            annotation = found.annotation if found else None
-            section = next((a for a in (annotation, *get_args(annotation)) if isinstance(a, type)), None)
-            if section is tuple:
-                section = get_args(annotation)[0]
-    if not (isinstance(section, type) and issubclass(section, BaseModel)):
-        return ""
-    near = get_close_matches(str(location[-1]), section.model_fields, n=1)
+        models = _models(section)
+        fields = models[0].model_fields if models else {}
+        # The other parts are places in a list, keys of a mapping, or name one type of several.
+        section = fields[part].annotation if isinstance(part, str) and part in fields else section
+    keys = [key for model in _models(section) for key in model.model_fields]
+    near = get_close_matches(str(location[-1]), keys, n=1)
     return f" (did you mean '{near[0]}'?)" if near and near[0] != location[-1] else ""
+
+
+def _models(annotation: object) -> tuple[type[BaseModel], ...]:
+    """Return the sections that ``annotation`` is made of, whatever lists, mappings and unions are around them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    return tuple(model for part in get_args(annotation) for model in _models(part))
 
 
 def _resolve(section: _S, folder: Path) -> _S:

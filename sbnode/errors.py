@@ -11,6 +11,7 @@
     ├── SeriesError            the study gives no result; the reason is reported, exit code 3
     │   ├── NoUsableSeries         no series of the study passes the selection rules
     │   ├── SeveralPatients        the images of the study name more than one patient
+    │   ├── LeftAlone              a rule says that the study is not to be taken
     │   ├── UnsafeGeometry         the slices can't be put into one volume safely
     │   ├── UndecodablePixels      the pixel data can't be read
     │   └── NoSkullBase            the volume shows no skull base
@@ -33,6 +34,7 @@ __all__ = [
     "DeliveryError",
     "DestinationRefused",
     "DestinationUnavailable",
+    "LeftAlone",
     "ModelError",
     "NoSkullBase",
     "NoUsableSeries",
@@ -108,6 +110,12 @@ class SeveralPatients(SeriesError):
     """The images of the study name more than one patient, so nobody can say under whom to file a result."""
 
     code = "several_patients"
+
+
+class LeftAlone(SeriesError):
+    """A rule says that no series of the study is to be taken. The message names the rules."""
+
+    code = "left_alone"
 
 
 class UnsafeGeometry(SeriesError):

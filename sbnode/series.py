@@ -17,7 +17,7 @@ from pydicom.multival import MultiValue
 
 from sbnode.filing import filing_digest, patient_digest
 
-__all__ = ["PARSER_FAULTS", "Instance", "Series", "SeriesKey", "instance_of", "is_uid", "read_instance"]
+__all__ = ["PARSER_FAULTS", "Instance", "Series", "SeriesKey", "instance_of", "is_uid", "read_file", "read_instance"]
 
 PARSER_FAULTS = (
     ValueError,  # with UnicodeDecodeError
@@ -107,6 +107,13 @@ class Series:
         return cls(key, tuple(unique[uid] for uid in sorted(unique)))
 
     @property
+    def first(self) -> Instance:
+        """The instance with the lowest Instance Number; without numbers, that with the lowest SOP Instance UID."""
+        return min(
+            self.instances, key=lambda i: (i.instance_number is None, i.instance_number or 0, i.sop_instance_uid)
+        )
+
+    @property
     def digest(self) -> str:
         """SHA-256 of what results are made from, hexadecimal: changes when a slice is added, or when the attributes of
         patient or study are corrected.
@@ -122,10 +129,21 @@ def read_instance(path: Path) -> Instance:
         ValueError: when the file isn't DICOM or one of its UIDs is missing or is no UID.
     """
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
-        return instance_of(dataset, path)
-    except (InvalidDicomError, *PARSER_FAULTS) as error:
+        return instance_of(read_file(path), path)
+    except PARSER_FAULTS as error:
         raise ValueError(f"{path.name} is not a readable DICOM instance: {error}") from error
+
+
+def read_file(path: Path) -> Dataset:
+    """Read the DICOM file at ``path`` up to its pixels, with its File Meta Information.
+
+    Raises:
+        ValueError: when the file isn't DICOM.
+    """
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, *PARSER_FAULTS) as error:
+        raise ValueError(f"{path.name} is not a readable DICOM file: {error}") from error
 
 
 def instance_of(dataset: Dataset, path: Path) -> Instance:

@@ -20,16 +20,23 @@ def keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key, sections of lists and optional sections included."""
     for name, field in section.model_fields.items():
         yield prefix + name
-        candidates = [field.annotation, *get_args(field.annotation)]
-        for inner in {c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)}:
+        for inner in dict.fromkeys(sections(field.annotation)):
             yield from keys(inner, f"{prefix}{name}.")
+
+
+def sections(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from sections(part)
 
 
 def written(content: object, prefix: str = "") -> Iterator[str]:
     if isinstance(content, dict):
         for name, value in content.items():
             yield prefix + name
-            yield from written(value, f"{prefix}{name}.")
+            # A rule has keywords of the dictionary in between.
+            yield from written(list(value.values()) if name == "when" else value, f"{prefix}{name}.")
     elif isinstance(content, list):
         for item in content:
             yield from written(item, prefix)
@@ -47,11 +54,12 @@ def test_every_key_stands_in_the_file_and_its_examples_are_valid(tmp_path: Path)
     text = text.replace("  tls: null\n  # tls:", "  # tls:")
     text = re.sub(r"^  callers: \[\] .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^  syslog: null .*\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^(archives|(web_)?destinations): \[\]\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(archives|(web_)?destinations|rules): \[\]\n", "", text, flags=re.MULTILINE)
     shown = "\n".join(_uncomment(line) for line in text.splitlines())
     content = yaml.safe_load(shown.replace("tls_port: null", "tls_port: 2762"))
     content["receive"]["calling_ae_titles"] = ["PACS"]
     nested = {f"{peers}.tls.{key}" for peers in ("archives", "destinations") for key in ("certificate", "key", "ca")}
+    nested |= {"rules.when.equals", "rules.when.min"}  # a plain value, and as max
     assert set(keys(Config)) - set(written(content)) == nested  # as in node.tls
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     assert load_config(tmp_path / "config.yaml").destinations[0].name == "pacs"
@@ -59,7 +67,7 @@ def test_every_key_stands_in_the_file_and_its_examples_are_valid(tmp_path: Path)
 
 def _uncomment(line: str) -> str:
     """Turn the commented lines of the examples into content."""
-    if line.startswith(("# archives:", "# destinations:", "# web_destinations:", "#   - ", "#     ")):
+    if line.startswith(("# archives:", "# destinations:", "# web_destinations:", "# rules:", "#   - ", "#     ")):
         return line[2:]
     if line.startswith("  # ") and (line[4:].startswith(("tls:", "syslog:", "callers:")) or line.startswith("  #   ")):
         return "  " + line[4:]

@@ -15,7 +15,7 @@ from sbnode.inference.geometry import SliceStack
 from sbnode.inference.stack import build_stack, read_planes
 from sbnode.series import Instance, Series, SeriesKey
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "require_one_patient", "unusable"]
 
 SOFT_KERNEL_COST_MM = 0.5
 """A soft kernel blurs thin bone about as much as slices half a millimetre thicker do."""
@@ -61,15 +61,8 @@ def choose(study: Iterable[Series], rules: Selection) -> Choice:
         NoUsableSeries: no series passes; the message holds the reason of each.
     """
     study = tuple(study)
-    _require_one_patient(study)
-    candidates: list[_Candidate] = []
-    left_out: list[tuple[SeriesKey, str]] = []
-    for series in sorted(study, key=lambda series: series.key):
-        judged = _judge(series, rules)
-        if isinstance(judged, str):
-            left_out.append((series.key, judged))
-        else:
-            candidates.append(judged)
+    require_one_patient(study)
+    candidates, left_out = _judge_all(study, rules)
     if not candidates:
         reasons = "; ".join(f"series {n}: {reason}" for n, (_, reason) in enumerate(left_out, start=1))
         raise NoUsableSeries(f"no series can be used: {reasons or 'the study is empty'}")
@@ -80,7 +73,8 @@ def choose(study: Iterable[Series], rules: Selection) -> Choice:
     return Choice(chosen=best.series, why=best.why, left_out=tuple(left_out))
 
 
-def _require_one_patient(study: Iterable[Series]) -> None:
+def require_one_patient(study: Iterable[Series]) -> None:
+    """Raise SeveralPatients when the images of ``study`` name more than one patient."""
     patients = Counter(instance.patient for series in study for instance in series.instances)
     if len(patients) > 1:
         counts = " and ".join(str(count) for _, count in patients.most_common())
@@ -88,6 +82,23 @@ def _require_one_patient(study: Iterable[Series]) -> None:
             f"the images of the study name {len(patients)} different patients ({counts} images): correct them in the "
             "archive and send the study again, with the UIDs it has"
         )
+
+
+def unusable(study: Iterable[Series], rules: Selection) -> tuple[tuple[SeriesKey, str], ...]:
+    """Return the series of ``study`` that can't be used, each with the reason."""
+    return tuple(_judge_all(study, rules)[1])
+
+
+def _judge_all(study: Iterable[Series], rules: Selection) -> tuple[list[_Candidate], list[tuple[SeriesKey, str]]]:
+    candidates: list[_Candidate] = []
+    left_out: list[tuple[SeriesKey, str]] = []
+    for series in sorted(study, key=lambda series: series.key):
+        judged = _judge(series, rules)
+        if isinstance(judged, str):
+            left_out.append((series.key, judged))
+        else:
+            candidates.append(judged)
+    return candidates, left_out
 
 
 def _judge(series: Series, rules: Selection) -> _Candidate | str:

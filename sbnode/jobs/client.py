@@ -18,9 +18,11 @@ from sbnode.metrics import QueueState
 from sbnode.series import Series
 from sbnode.spool import Spool
 
-__all__ = ["RETRIED", "Item", "JobClient"]
+__all__ = ["FAULTS", "RETRIED", "Item", "JobClient"]
 
-RETRIED = ("dead letter", "rejected")
+FAULTS = ("dead letter", "rejected")
+"""States of what went wrong."""
+RETRIED = (*FAULTS, "left alone")
 """States from which an item can be started again: after a repair, or after a setting was changed."""
 
 _STATES = {
@@ -32,6 +34,8 @@ _STATES = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead letter",
     "CANCELLED": "cancelled",
 }
+_ENDS = {"rejected": "rejected", "left_alone": "left alone"}
+"""States that a workflow which succeeded names itself."""
 _OPEN = ["ENQUEUED", "DELAYED", "PENDING"]
 
 
@@ -43,7 +47,7 @@ class Item:
     kind: str
     """study, process, deliver or prove."""
     state: str
-    """queued, running, done, rejected, dead letter or cancelled."""
+    """queued, running, done, rejected, left alone, dead letter or cancelled."""
     queue: str
     reason: str
     job: str
@@ -182,7 +186,7 @@ class JobClient:
 
 def _item(status: WorkflowStatus) -> Item:
     output = status.output if isinstance(status.output, dict) else {}
-    state = "rejected" if output.get("status") == "rejected" else _STATES[status.status]
+    state = _ENDS.get(str(output.get("status")), _STATES[status.status])
     # A question is done whatever the answer was: say which.
     answer = str(output.get("status", "")) if status.name == "prove" else ""
     reason = str(output.get("reason", answer))

@@ -6,11 +6,13 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 from sbnode.errors import SpoolError
+from sbnode.rules import Decision
 from sbnode.series import Series
 from sbnode.spool import Spool
 
@@ -21,16 +23,18 @@ _FOLDER = "jobs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The instances of a study at the moment when it was complete.
+    """The instances of a study at the moment when it was complete, or those of them that a job may take.
 
-    ``received_at`` is when the last of them was stored (ISO 8601, UTC). It dates the results, so that a
-    repeated job makes the same bytes. ``digest`` changes when what names patient or study is corrected.
+    ``received_at`` is when the last of the study was stored (ISO 8601, UTC). It dates the results, so that a
+    repeated job makes the same bytes. ``digest`` changes when what names patient or study is corrected. ``decision``
+    is what the rules said when the job was made, whatever they say later.
     """
 
     study_instance_uid: str
     sop_instance_uids: tuple[str, ...]
     received_at: str
     digest: str
+    decision: Decision = field(default_factory=Decision)
 
     @classmethod
     def of(cls, study: Sequence[Series]) -> Manifest:
@@ -43,6 +47,11 @@ class Manifest:
             received_at=datetime.fromtimestamp(newest, UTC).isoformat(timespec="milliseconds"),
             digest=_digest(study),
         )
+
+    def of_job(self, taken: Sequence[Series], decision: Decision) -> Manifest:
+        """Return the manifest of a job that may take these series of the study."""
+        uids = sorted(instance.sop_instance_uid for series in taken for instance in series.instances)
+        return replace(self, sop_instance_uids=tuple(uids), digest=_digest(taken), decision=decision)
 
     @property
     def study_id(self) -> str:
@@ -91,6 +100,7 @@ class Manifest:
                 sop_instance_uids=uids,
                 received_at=content["received_at"],
                 digest=content["digest"],
+                decision=_decision(content.get("decision", {})),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"manifest {path.name} can't be read: {type(error).__name__}") from error
@@ -136,3 +146,8 @@ class Manifest:
 
 def _digest(study: Sequence[Series]) -> str:
     return sha256("\n".join(series.digest for series in study).encode()).hexdigest()
+
+
+def _decision(content: dict[str, Any]) -> Decision:
+    destinations = content.get("destinations")
+    return Decision(**{**content, "destinations": None if destinations is None else tuple(destinations)})

@@ -10,15 +10,19 @@ from sbnode.errors import ConfigError
 __all__ = [
     "APPLICATION",
     "INFERENCE",
+    "PRIORITIES",
     "STUDY",
     "WORKFLOWS_VERSION",
     "database_url",
     "delivery",
+    "later",
     "names",
     "proof",
     "sending",
 ]
 
+PRIORITIES: dict[str, int] = {"high": 1, "normal": 2, "low": 3}
+"""What DBOS calls the priorities: the lowest number goes first. What has none, such as a study, goes before all."""
 WORKFLOWS_VERSION = "1"
 """Raised only when the order of a workflow's steps changes: waiting work is done by its own version alone."""
 APPLICATION = "sbnode"
@@ -39,6 +43,11 @@ def proof(destination: str) -> str:
 def sending(name: str, number: int) -> str:
     """Return the id of the ``number``-th sending, from 2, of what is called ``name``: job, destination and object."""
     return f"{name}.sending-{number}"
+
+
+def later(job_key: str, number: int) -> str:
+    """Return the id of the ``number``-th beginning, from 2, of a job that was put off."""
+    return f"{job_key}.later-{number}"
 
 
 def names(config: Config) -> tuple[str, ...]:

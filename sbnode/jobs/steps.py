@@ -4,7 +4,7 @@ return.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from sbnode.errors import (
     ConfigError,
     DeliveryError,
     DestinationRefused,
+    LeftAlone,
     SbnodeError,
     SeriesError,
     SpoolError,
@@ -25,8 +26,11 @@ from sbnode.errors import (
     UnsafeResult,
 )
 from sbnode.inference.selection import Choice, choose
+from sbnode.jobs.hours import seconds_until
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.proof import Proof, Sent, find_proof
+from sbnode.plan import judge, make_plan, receivers, settings_of
+from sbnode.rules import Decision
 from sbnode.scu import send, stow
 from sbnode.series import Series
 from sbnode.spool import Spool
@@ -69,6 +73,7 @@ class Steps:
         store_web: the same by STOW-RS.
         find_proof: asks a destination whether it holds what was sent.
         audit: is told what was sent; default: as ``config`` says.
+        now: the local time.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Steps:
         store_web: Callable[[Path, WebDestination], int] = stow.store,
         find_proof: Callable[..., Proof] = find_proof,
         audit: Audit | None = None,
+        now: Callable[[], datetime] = datetime.now,
     ) -> None:
         self._config = config
         self._spool = spool
@@ -89,6 +95,7 @@ class Steps:
         self._store = store
         self._store_web = store_web
         self._find_proof = find_proof
+        self._now = now
         self._audit = audit or Audit.open(config.audit, config.node.ae_title)
         self._destinations = {destination.name: destination for destination in config.all_destinations}
         self._log = log.get_logger()
@@ -100,41 +107,56 @@ class Steps:
         """How many steps are being done now."""
         return self._running
 
-    @property
-    def deliveries(self) -> tuple[tuple[str, str], ...]:
+    def deliveries(self, job_key: str) -> tuple[tuple[str, str], ...]:
         """Destination and object of every delivery that a job needs."""
-        return tuple((d.name, kind) for d in self._config.all_destinations for kind in d.objects)
+        decision = Manifest.read(self._spool, job_key).decision
+        return tuple((d.name, kind) for d in receivers(decision, self._config) for kind in d.objects)
 
     def choose(self, study_id: str) -> Outcome:
-        """Choose the series of a study and write the manifest of its job: ``job`` holds the key."""
+        """Choose the series of a study and write the manifest of its job: ``job`` holds the key.
+
+        What the rules decide stands in that manifest, and is not decided again.
+        """
         with self._doing():
             try:
                 self._require_space()
                 manifest = Manifest.read(self._spool, study_id)
                 study = manifest.study(self._spool)
-                choice, key = self._choice(study)
-                Manifest.of(study).write(self._spool, key)  # anew, for a correction may have come since
+                plan = make_plan(judge(study, self._config.rules), self._config)
+                key = self._job_key(plan.choice, plan.decision)
+                # Anew, for a correction may have come since.
+                Manifest.of(study).of_job(plan.taken, plan.decision).write(self._spool, key)
+                decision = Manifest.read(self._spool, key).decision
+            except LeftAlone as error:
+                self._log.info("study_left_alone", study=study_id, reason=str(error))
+                metrics.SERIES_REJECTED.labels(error.code).inc()
+                return {"status": "left_alone", "code": error.code, "reason": str(error)}
             except Exception as error:
                 return self._failed("study", study_id, error)
-            self._log.info("series_chosen", study=study_id, job=key, why=choice.why)
-            return {"status": "done", "job": key}
+            self._log.info("series_chosen", study=study_id, job=key, why=plan.choice.why, rule=decision.rule)
+            return {"status": "done", "job": key, "priority": decision.priority}
 
     def process(self, job_key: str) -> Outcome:
         """Make the results of a job, unless they are there already.
 
         A job that was named by other settings or models, or before its patient or study was corrected, is superseded:
-        ``job`` holds the key of the one to do instead.
+        ``job`` holds the key of the one to do instead. One of low priority is postponed outside of its hours, by
+        ``wait_s``.
         """
         with self._doing():
-            if self._spool.result_folder(job_key).exists():
-                return {"status": "done"}
             started = perf_counter()
             try:
+                decision = Manifest.read(self._spool, job_key).decision
+                if self._spool.result_folder(job_key).exists():
+                    return {"status": "done", "priority": decision.priority}
+                if (wait_s := self._wait_s(decision)) > 0:
+                    return self._postponed(job_key, wait_s)
                 self._require_space()
                 outcome = self._make(job_key)
             except _Superseded as found:
                 self._log.info("job_superseded", job=job_key, by=found.key)
-                return {"status": "superseded", "job": found.key, "reason": str(found)}
+                priority = decision.priority
+                return {"status": "superseded", "job": found.key, "priority": priority, "reason": str(found)}
             except Exception as error:
                 return self._failed("job", job_key, error)
             for stage, seconds in outcome.report.seconds.items():
@@ -142,7 +164,7 @@ class Steps:
             metrics.JOBS.labels("done").inc()
             metrics.VIEWER_CHECKS.labels("passed").inc()
             self._log.info("job_done", job=job_key, seconds=round(perf_counter() - started, 2))
-            return {"status": "done"}
+            return {"status": "done", "priority": decision.priority}
 
     def _make(self, job_key: str) -> pipeline.Outcome:
         """Run the pipeline and commit its results.
@@ -154,7 +176,8 @@ class Steps:
         study = self._current(manifest, job_key)
         with self._spool.result(job_key) as folder:
             try:
-                return self._run(study, self._models, self._config, folder, made_at=manifest.received)
+                settings = settings_of(manifest.decision, self._config)
+                return self._run(study, self._models, settings, folder, made_at=manifest.received)
             finally:
                 # A correction that came meanwhile may stand in some of the objects, or be why one was kept back.
                 self._current(manifest, job_key)
@@ -162,9 +185,9 @@ class Steps:
     def _current(self, manifest: Manifest, job_key: str) -> tuple[Series, ...]:
         """Return the study of a job, unless another job stands for it now; that one's manifest is written."""
         study = manifest.study(self._spool)
-        _, key = self._choice(study)
+        key = self._job_key(choose(study, self._config.selection), manifest.decision)
         if key != job_key:
-            Manifest.of(study).write(self._spool, key)
+            Manifest.of(study).of_job(study, manifest.decision).write(self._spool, key)
             raise _Superseded(key)
         return study
 
@@ -249,10 +272,18 @@ class Steps:
         except SpoolError:
             return False  # what is damaged or gone names nobody else
 
-    def _choice(self, study: Sequence[Series]) -> tuple[Choice, str]:
-        """Return the series to process and the key of its job."""
-        choice = choose(study, self._config.selection)
-        return choice, pipeline.job_key(choice.chosen, self._models, self._config)
+    def _job_key(self, choice: Choice, decision: Decision) -> str:
+        return pipeline.job_key(choice.chosen, self._models, settings_of(decision, self._config))
+
+    def _wait_s(self, decision: Decision) -> float:
+        """How long a job has to wait for its hours."""
+        hours = self._config.queue.low_priority_hours if decision.priority == "low" else None
+        return seconds_until(hours, self._now())
+
+    def _postponed(self, job_key: str, wait_s: float) -> Outcome:
+        self._log.info("job_postponed", job=job_key, seconds=round(wait_s))
+        reason = f"put off until {self._config.queue.low_priority_hours} (queue.low_priority_hours)"
+        return {"status": "postponed", "wait_s": f"{wait_s:.1f}", "reason": reason}
 
     def _send_audited(self, job_key: str, kind: str, destination: Destination | WebDestination) -> tuple[str, int]:
         """As `_send`; what was sent, or refused, stands in the audit trail."""

@@ -136,16 +136,21 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
 
     @DBOS.workflow(name="process", max_recovery_attempts=CRASHES_OF_A_JOB)
     @_noted_in(running)
-    def process(job_key: str) -> Outcome:
+    def process(job_key: str, number: int = 1) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.process, job_key))
         if outcome["status"] == "done":
             # A step, because a replay must see the destinations of the first time, whatever the config says
             # now.
-            for destination, kind in DBOS.run_step({"name": "destinations"}, lambda: steps.deliveries):
-                with SetWorkflowID(f"{job_key}.{destination}.{kind}"):
+            for destination, kind in DBOS.run_step({"name": "destinations"}, lambda: steps.deliveries(job_key)):
+                with SetWorkflowID(f"{job_key}.{destination}.{kind}"), _priority(outcome):
                     DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind)
+        if outcome["status"] == "postponed":
+            # Not by sleeping, which would keep the one place of the queue.
+            delay = SetEnqueueOptions(priority=queues.PRIORITIES["low"], delay_seconds=float(outcome["wait_s"]))
+            with SetWorkflowID(queues.later(job_key, number + 1)), delay:
+                DBOS.enqueue_workflow(queues.INFERENCE, process, job_key, number + 1)
         if outcome["status"] == "superseded":
-            with SetWorkflowID(outcome["job"]):
+            with SetWorkflowID(outcome["job"]), _priority(outcome):
                 DBOS.enqueue_workflow(queues.INFERENCE, process, outcome["job"])
         return outcome
 
@@ -154,7 +159,7 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
     def study(study_id: str) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.choose, study_id))
         if outcome["status"] == "done":
-            with SetWorkflowID(outcome["job"]):
+            with SetWorkflowID(outcome["job"]), _priority(outcome):
                 DBOS.enqueue_workflow(queues.INFERENCE, process, outcome["job"])
         return outcome
 
@@ -178,6 +183,11 @@ def _noted_in(running: set[str]) -> Callable[[Callable[P, Outcome]], Callable[P,
         return noted
 
     return decorate
+
+
+def _priority(outcome: Outcome) -> SetEnqueueOptions:
+    """What is enqueued in this context has the priority of what it follows from."""
+    return SetEnqueueOptions(priority=queues.PRIORITIES[outcome.get("priority", "normal")])
 
 
 def _persist(law: Queue, attempt: Callable[[], Outcome]) -> Outcome:

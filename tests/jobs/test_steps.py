@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +11,7 @@ import pytest
 
 from sbnode import metrics
 from sbnode.audit import Audit
-from sbnode.config import ResultObject
+from sbnode.config import Config, ResultObject
 from sbnode.errors import (
     ConfigError,
     DestinationRefused,
@@ -70,8 +71,8 @@ def test_a_job_of_other_settings_is_superseded_by_the_one_of_now(tmp_path: Path)
 def test_process_runs_once_and_a_repeat_finds_the_result(tmp_path: Path) -> None:
     made, spool, study = steps(tmp_path)
     job = made.choose(study)["job"]
-    assert made.process(job) == {"status": "done"}
-    assert made.process(job) == {"status": "done"}
+    assert made.process(job) == {"status": "done", "priority": "normal"}
+    assert made.process(job) == {"status": "done", "priority": "normal"}
     assert (tmp_path / "runs").read_text() == "run\n"
     assert {path.name for path in spool.result_folder(job).iterdir()} == {"seg.dcm", "stl.dcm"}
 
@@ -211,3 +212,53 @@ def test_a_delivery_to_a_destination_that_left_the_configuration_fails_in_words(
     outcome = made.deliver(job, "gone", "seg")
     assert outcome["status"] == "failed"
     assert "gone" in outcome["reason"]
+
+
+def ruled(folder: Path, *rules: dict[str, object], now: str = "2026-01-01 12:00", **queue: object) -> tuple[Steps, str]:
+    """Steps with rules over a spool with one study, and the id of the study."""
+    _, spool, study = steps(folder)
+    settings = config(folder / "spool", 11113, 11114, **queue)  # type: ignore[arg-type]
+    settings = Config.model_validate({**settings.model_dump(), "rules": rules})
+    return Steps(settings, spool, MODELS, fake_run, now=lambda: datetime.fromisoformat(now)), study
+
+
+def test_what_a_rule_decides_stays_whatever_the_rules_say_later(tmp_path: Path) -> None:
+    made, study = ruled(tmp_path, {"name": "er", "priority": "high", "destinations": ["d1"], "region": "all_bone"})
+    first = made.choose(study)
+    assert first["priority"] == "high"
+    job = first["job"]
+    made._config = made._config.model_copy(update={"rules": ()})
+    assert made.process(job) == {"status": "done", "priority": "high"}
+    assert made.deliveries(job) == (("d1", "seg"), ("d1", "stl"))
+
+
+def test_the_job_of_a_region_that_a_rule_wants_is_that_of_a_node_with_this_region(tmp_path: Path) -> None:
+    made, study = ruled(tmp_path, {"name": "all", "region": "all_bone"})
+    by_rule = made.choose(study)["job"]
+    made._config = made._config.model_copy(update={"rules": (), "region": "all_bone"})
+    assert made.choose(study)["job"] == by_rule
+    made._config = made._config.model_copy(update={"region": "skull_base"})
+    assert made.choose(study)["job"] != by_rule
+
+
+def test_a_study_that_a_rule_leaves_alone_is_no_fault(tmp_path: Path) -> None:
+    made, study = ruled(tmp_path, {"name": "spine", "when": {"PatientName": {"exists": True}}, "take": False})
+    outcome = made.choose(study)
+    assert outcome["status"] == "left_alone"
+    assert "spine" in outcome["reason"]
+    assert "CANARY" not in str(outcome)
+
+
+def test_a_job_of_low_priority_is_put_off_until_its_hours(tmp_path: Path) -> None:
+    rule = {"name": "research", "priority": "low"}
+    made, study = ruled(tmp_path, rule, low_priority_hours="19:00-07:00")
+    job = made.choose(study)["job"]
+    outcome = made.process(job)
+    assert (outcome["status"], outcome["wait_s"]) == ("postponed", "25200.0")
+    made._now = lambda: datetime.fromisoformat("2026-01-01 19:00")
+    assert made.process(job)["status"] == "done"
+
+
+def test_a_job_of_normal_priority_is_never_put_off(tmp_path: Path) -> None:
+    made, study = ruled(tmp_path, low_priority_hours="19:00-07:00")
+    assert made.process(made.choose(study)["job"])["status"] == "done"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from sbnode.config import Config
 from sbnode.errors import DestinationUnavailable
 from tests.integration.peers import wait_until
 from tests.jobs.conftest import Node, PeerFactory
@@ -279,3 +282,65 @@ def test_proofs_that_wait_end_when_nothing_is_to_be_proven_any_more(
     running.steps._destinations["d0"] = accepted
     wait_until(lambda: not {"queued", "running"} & set(running.states().values()), 20, "none is open")
     assert "dead letter" not in running.states().values()
+
+
+def with_rules(settings: Config, *rules: dict[str, object]) -> Config:
+    return Config.model_validate({**settings.model_dump(), "rules": rules})
+
+
+def test_high_priority_goes_before_normal_and_this_before_low(node: NodeFactory, spool_path: Path) -> None:
+    rules = [{"name": word, "when": {"StudyInstanceUID": uid}, "priority": word} for uid, word in PRIORITY_OF.items()]
+    running = node(with_rules(config(spool_path), *rules))
+    slow = spool_path.parent / "slow"
+    slow.write_text("4")
+    running.queue.submit(fill(running.spool, "1.2.3"))
+    wait_until(lambda: (spool_path.parent / "runs").exists(), 20, "the first one runs")
+    slow.write_text("0")
+    jobs = {}
+    for study, word in PRIORITY_OF.items():
+        known = {item.id for item in running.queue.items()}
+        running.queue.submit(fill(running.spool, study))
+        wait_until(lambda: running.queue.queues()["study"].depth == 0, 20, "its series is chosen")
+        (jobs[word],) = (i.id for i in running.queue.items() if i.kind == "process" and i.id not in known)
+    running.settle(8, 60)
+    assert sorted(jobs, key=lambda word: made_ns(running, jobs[word])) == ["high", "normal", "low"]
+
+
+def made_ns(running: Node, job_key: str) -> int:
+    """When the results of a job were made."""
+    return running.spool.result_folder(job_key).stat().st_ctime_ns
+
+
+PRIORITY_OF = {"1.2.4": "low", "1.2.5": "normal", "1.2.6": "high"}
+
+
+def test_a_job_that_is_put_off_is_done_in_its_hours_and_lets_others_pass(node: NodeFactory, spool_path: Path) -> None:
+    rule = {"name": "research", "when": {"StudyInstanceUID": "1.2.4"}, "priority": "low"}
+    settings = with_rules(config(spool_path, low_priority_hours="19:00-07:00"), rule)
+    begin = time.monotonic()
+
+    def clock() -> datetime:
+        """Three seconds before the hours, at the begin of the test."""
+        return datetime(2026, 1, 1, 18, 59, 57) + timedelta(seconds=time.monotonic() - begin)
+
+    running = node(settings, now=clock)
+    running.queue.submit(fill(running.spool, "1.2.4"))
+    wait_until(lambda: any(".later-2" in item.id for item in running.queue.items()), 20, "it is put off")
+    running.queue.submit(fill(running.spool, "1.2.3"))
+    running.settle(5)
+    items = {item.id: item for item in running.queue.items()}
+    (later,) = (item for name, item in items.items() if name.endswith(".later-2"))
+    (other,) = (i for i in items.values() if i.kind == "process" and i.job != later.job)
+    assert made_ns(running, other.job) < made_ns(running, later.job)
+    assert "19:00-07:00" in items[later.job].reason
+
+
+def test_a_study_that_a_rule_leaves_alone_is_shown_so_and_taken_after_the_rule_has_gone(
+    node: NodeFactory, spool_path: Path
+) -> None:
+    running = node(with_rules(config(spool_path), {"name": "nothing", "take": False}))
+    running.queue.submit(fill(running.spool))
+    assert running.settle(1) == {"study": "left alone"}
+    running.steps._config = config(spool_path)
+    assert running.queue.retry("study")
+    assert running.settle(2) == {"study": "done", "process": "done"}
