@@ -84,6 +84,41 @@ def test_faults_are_named_by_key(tmp_path: Path, text: str, said: str) -> None:
         loaded(tmp_path, text)
 
 
+def test_every_fault_is_said_at_once_with_the_nearest_key_whatever_is_around_it(tmp_path: Path) -> None:
+    text = """
+node: {tls: {certificat: a, key: b}}
+receive: {completion: {idle: 3}}
+archives: [{name: a, ae_title: A, host: h, port: 104, retreive: true}]
+rules:
+  - {name: a, when: {StudyDescripton: x, Rows: {mni: 3}, Modality: {max: 1}}}
+  - {name: b, destinatons: [c]}
+"""
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text)
+    lines = str(caught.value).splitlines()
+    for wanted in (
+        "node.tls.certificat: .*'certificate'",
+        "receive.completion.idle: .*'idle_s'",
+        "archives.0.retreive: .*'retrieve'",
+        "rules.0.when.StudyDescripton.*'StudyDescription'",
+        "rules.0.when.Rows.mni: .*'min'",
+        "rules.1.destinatons: .*'destinations'",
+    ):
+        assert any(re.search(wanted, line) for line in lines), (wanted, lines)
+
+
+def test_all_faults_between_sections_are_said_at_once(tmp_path: Path) -> None:
+    text = """
+results: {fine: false}
+destinations: [{name: pacs, ae_title: A, host: h, port: 104, objects: [fine], confirm: commitment}]
+rules: [{name: a, destinations: [pcas]}, {name: a}]
+"""
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text)
+    assert len(str(caught.value).splitlines()) == 1 + 4
+    assert "rule a: no destination is named 'pcas' (did you mean 'pacs'?)" in str(caught.value)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")
