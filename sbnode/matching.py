@@ -85,7 +85,7 @@ class Matcher(BaseModel):
 
     @model_validator(mode="after")
     def _says_something(self) -> Matcher:
-        if all(value is None for value in self.model_dump().values()):
+        if not self.model_dump(exclude_none=True):
             raise ValueError("names no condition: give one of " + ", ".join(type(self).model_fields))
         return self
 
@@ -93,7 +93,7 @@ class Matcher(BaseModel):
         """Return why the attribute ``keyword`` can't be compared in this way, or None."""
         representation = _representation(keyword)
         wanted = (self.equals, *(self.one_of or ()))
-        if representation not in _NUMBERS | _TEXTS | {_AGE} and self.model_fields_set != {"exists"}:
+        if representation not in _NUMBERS | _TEXTS | {_AGE} and set(self.model_dump(exclude_none=True)) != {"exists"}:
             return f"of value representation {representation}, only exists can be asked"
         if representation in _TEXTS:
             if self.min is not None or self.max is not None:

@@ -85,6 +85,10 @@ class JobClient:
                 f"queue.url: the database of the queue can't be opened ({type(error).__name__})"
             ) from error
 
+    def use(self, config: Config) -> None:
+        """Name the queues of ``config`` from now on."""
+        self._queues = queues.names(config)
+
     def submit(self, study: Sequence[Series]) -> str:
         """Queue a complete study and return its id; the same instances again change nothing."""
         manifest = Manifest.of(study)

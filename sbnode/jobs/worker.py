@@ -67,6 +67,7 @@ class Worker:
         self._config = config
         self._steps = steps
         self._running: set[str] = set()
+        self._draining = False
         DBOS(config=executor_config(config, config.queue.worker))
         _register(steps, config.queue, self._running)
 
@@ -82,17 +83,22 @@ class Worker:
         """The ids of what this process is doing."""
         return frozenset(self._running)
 
-    def drain(self, seconds: float) -> bool:
+    def drain(self, seconds: float, hurry: threading.Event | None = None, hurried_s: float = 0.0) -> bool:
         """Take nothing more and wait for the running steps; return whether they ended within ``seconds``.
 
         A step that is cut off is done again after the next start. A delivery that waits for its next attempt
-        goes on waiting in the database.
+        goes on waiting in the database. Once ``hurry`` is set there are only ``hurried_s`` left.
         """
-        threading.Thread(
-            target=DBOS.destroy, kwargs={"workflow_completion_timeout_sec": int(seconds) + 1}, daemon=True
-        ).start()
+        if not self._draining:
+            self._draining = True
+            timeout_s = int(seconds) + 1
+            threading.Thread(
+                target=DBOS.destroy, kwargs={"workflow_completion_timeout_sec": timeout_s}, daemon=True
+            ).start()
         deadline = time.monotonic() + seconds
         while self._steps.running and time.monotonic() < deadline:
+            if hurry is not None and hurry.wait(0.05):
+                deadline, hurry = min(deadline, time.monotonic() + hurried_s), None
             time.sleep(0.05)
         time.sleep(_SETTLE_S)
         return self._steps.running == 0

@@ -88,6 +88,10 @@ class Handlers:
         self._paces: WeakKeyDictionary[Association, _Pace] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
+    def use(self, config: Config) -> None:
+        """Decide by ``config`` from now on."""
+        self._config = config
+
     def bindings(self) -> list[EventHandlerType]:
         """Return each event with its handler, as ``AE.make_server`` takes them."""
         return [

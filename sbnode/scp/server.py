@@ -102,6 +102,11 @@ class Receiver:
             thread.start()
             self._threads.append(thread)
 
+    def use(self, config: Config) -> None:
+        """Decide by ``config`` who may send, for the associations to come."""
+        self._config = config
+        self._handlers.use(config)
+
     @property
     def certificate_end_s(self) -> float | None:
         """When the certificate that is shown ends, in seconds since 1970; None without TLS."""

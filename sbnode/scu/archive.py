@@ -15,7 +15,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from sbnode.config import Archive, Peer
+from sbnode.config import Archive, Config, Peer
 from sbnode.errors import DestinationUnavailable
 from sbnode.log import fault, get_logger, short_hash
 from sbnode.scu.association import association
@@ -56,11 +56,15 @@ class Archives:
     """
 
     def __init__(self, archives: Sequence[Archive], ae_title: str) -> None:
-        self._archives = archives
+        self._archives: Sequence[Archive] = archives
         self._ae_title = ae_title
         self._counts: dict[SeriesKey, tuple[float, int | None]] = {}
         self._silent_until_s: dict[str, float] = {}
         self._moving = threading.Lock()
+
+    def use(self, config: Config) -> None:
+        """Ask the archives of ``config`` from now on, those too that weren't asked for a while."""
+        self._archives, self._silent_until_s = config.archives, {}
 
     def expected_count(self, series: SeriesKey) -> int | None:
         """Return how many instances the series has, or None when no archive says so."""

@@ -21,10 +21,14 @@ class Reporter:
     """Answers the requests in ``spool.commitments``, again and again until each is taken or a day old."""
 
     def __init__(self, config: Config, spool: Spool) -> None:
-        self._archives = {archive.ae_title: archive for archive in config.archives}
-        self._ae_title = config.node.ae_title
         self._spool = spool
         self._not_before_s: dict[str, float] = {}
+        self.use(config)
+
+    def use(self, config: Config) -> None:
+        """Work by ``config`` from now on."""
+        self._archives = {archive.ae_title: archive for archive in config.archives}
+        self._ae_title = config.node.ae_title
 
     def turn(self, stopping: Callable[[], bool]) -> None:
         """Answer what is due; an archive that can't be told is left alone for a while, the others are told."""

@@ -1,9 +1,11 @@
-"""What the processes of a node share: the signal to stop, the spool, and the command that starts another."""
+"""What the processes of a node share: signals to stop and to reload, the spool, the command that starts another."""
 
 from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -12,12 +14,13 @@ from sbnode.config import Config
 from sbnode.errors import ConfigError, SpoolError
 from sbnode.spool import Spool
 
-__all__ = ["DRAIN_S", "node_command", "open_spool", "stop_signal"]
+__all__ = ["DRAIN_S", "Signals", "node_command", "open_spool", "signals"]
 
 DRAIN_S = 20.0
 """A running step may take this long to end after SIGTERM; what doesn't end is done again after the next
 start.
 """
+_POLL_S = 0.5
 
 
 def open_spool(config: Config) -> Spool:
@@ -38,13 +41,32 @@ def node_command(config_file: Path | None, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "sbnode.cli", *arguments, *options]
 
 
-def stop_signal() -> Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = Event()
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the process was told: to stop, and to read its configuration again."""
 
-    def on_signal(_: int, __: FrameType | None) -> None:
-        stop.set()
+    stop: Event
+    reload: Event
 
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    return stop
+    def wait(self, on_reload: Callable[[], None]) -> None:
+        """Return when ``stop`` is set; call ``on_reload`` for each signal to reload until then."""
+        while not self.stop.wait(_POLL_S):
+            if self.reload.is_set():
+                self.reload.clear()
+                on_reload()
+
+
+def signals() -> Signals:
+    """Return what SIGTERM and SIGINT set, and SIGHUP; at a terminal SIGHUP says that this has gone, and stops too."""
+    found = Signals(Event(), Event())
+
+    def on_stop(_: int, __: FrameType | None) -> None:
+        found.stop.set()
+
+    def on_reload(_: int, __: FrameType | None) -> None:
+        found.reload.set()
+
+    signal.signal(signal.SIGTERM, on_stop)
+    signal.signal(signal.SIGINT, on_stop)
+    signal.signal(signal.SIGHUP, on_stop if sys.stderr.isatty() else on_reload)
+    return found

@@ -17,14 +17,17 @@ from sbnode.scu.archive import Archives
 from sbnode.service.certificates import CertificateWatch
 from sbnode.service.commitments import Reporter
 from sbnode.service.periodic import Periodic
-from sbnode.service.process import open_spool, stop_signal
+from sbnode.service.process import open_spool, signals
 from sbnode.service.retention import Retention
+from sbnode.service.settings import Settings, write
 from sbnode.service.supervisor import Supervisor
 from sbnode.spool import Spool
 from sbnode.status import StatusServer
 
 __all__ = ["serve"]
 
+IN_FORCE = Path("workers", "config.yaml")
+"""In the spool: the configuration of the worker process."""
 REPORT_S = 1.0
 """How often requests for storage commitment are looked for."""
 RENEWAL_S = 10.0
@@ -37,11 +40,15 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     Raises:
         ConfigError: a port, the spool, the queue or a model can't be used.
     """
-    stop = stop_signal()
+    told = signals()
+    settings = Settings(config, config_file)
     metrics.forget_dead_processes()
     spool = open_spool(config)
     queue = JobClient(config, spool)
-    supervisor = Supervisor(config_file, stop) if with_worker else None
+    # The worker works by what is in force here: a file that is being edited must not reach it when it starts again.
+    in_force = config.spool.path.resolve() / IN_FORCE
+    write(config, in_force)
+    supervisor = Supervisor(in_force, told.stop) if with_worker else None
     audit = Audit.open(config.audit, config.node.ae_title)
     archives = Archives(config.archives, config.node.ae_title)
     receiver = Receiver(
@@ -49,17 +56,28 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         spool,
         _queue_study(spool, queue),
         ReceiverCounter(audit),
-        archives.expected_count if config.archives else None,
-        archives.retrieve if any(archive.retrieve for archive in config.archives) else None,
+        archives.expected_count,
+        archives.retrieve,
     )
     certificates = CertificateWatch(config, receiver)
+    reporter = Reporter(config, spool)
+    retention = Retention(config, spool, queue, audit)
     background = (
         Periodic("certificates", RENEWAL_S, certificates.turn),
-        Periodic("commitment_reporter", REPORT_S, Reporter(config, spool).turn),
-        Periodic("retention", config.retention.sweep_s, Retention(config, spool, queue, audit).turn),
+        Periodic("commitment_reporter", REPORT_S, reporter.turn),
+        Periodic("retention", config.retention.sweep_s, retention.turn),
     )
     status = _status_server(config, spool, queue, supervisor, certificates)
     logger = log.get_logger()
+
+    def reload() -> None:
+        if settings.reload():
+            for part in (receiver, queue, archives, certificates, reporter, retention):
+                part.use(settings.config)
+            write(settings.config, in_force)
+            if supervisor is not None:
+                supervisor.reload()
+
     try:
         receiver.start(spool.stored())
         for periodic in background:
@@ -75,7 +93,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
             status_port=config.status.port,
             worker=with_worker,
         )
-        stop.wait()
+        told.wait(reload)
         logger.info("stopping")
         audit.application(started=False)
     finally:

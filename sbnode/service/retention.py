@@ -44,6 +44,10 @@ class Retention:
         self._settings = config.retention
         self._spool, self._queue, self._audit = spool, queue, audit
 
+    def use(self, config: Config) -> None:
+        """Work by ``config`` from now on."""
+        self._settings = config.retention
+
     def turn(self, stopping: Callable[[], bool]) -> None:
         """Sweep now."""
         if not stopping():

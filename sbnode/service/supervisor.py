@@ -6,6 +6,7 @@ worker reads the end of it, finishes its step and ends too.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -40,6 +41,12 @@ class Supervisor:
     def start(self) -> None:
         """Start the worker."""
         self._thread.start()
+
+    def reload(self) -> None:
+        """Have the worker read its configuration again, after the step that it is doing."""
+        child = self._child
+        if child is not None and child.poll() is None:
+            child.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End the worker: by the end of its standard input, and by force if it takes too long."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event, Thread
 
@@ -15,7 +15,9 @@ from sbnode.config import Config
 from sbnode.errors import ConfigError, QueueUnavailable
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.lease import Lease
-from sbnode.service.process import DRAIN_S, node_command, open_spool, stop_signal
+from sbnode.service.periodic import Periodic
+from sbnode.service.process import DRAIN_S, node_command, open_spool, signals
+from sbnode.service.settings import Settings
 from sbnode.spool import Spool
 
 __all__ = ["adopt", "work"]
@@ -25,10 +27,15 @@ PREDECESSOR_S = DRAIN_S + 10
 ADOPTION_S = 15.0
 QUEUE_BYTES = 10_000_000
 """The queue in SQLite needs this much space at least."""
+LONGEST_STEP_S = 3600.0
+"""A new configuration waits this long for a running step, then the process ends and is started again."""
 
 
 def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     """Run the worker process until SIGTERM, SIGINT or, when supervised, the end of standard input.
+
+    After SIGHUP it finishes its step and begins anew with the configuration that the file then holds, unless that has a
+    fault or needs a restart.
 
     Does not return: the threads of deliveries that wait for their next attempt would hold the process for
     minutes, and what they wait for stands in the database.
@@ -43,13 +50,13 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     from sbnode.jobs.steps import Steps
     from sbnode.jobs.worker import Worker, end_process
 
-    stop = stop_signal()
+    told = signals()
     if supervised:
-        Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
+        Thread(target=_wait_for_parent, args=(told.stop,), daemon=True).start()
     spool = open_spool(config)
     lease = Lease(spool.path, config.queue.worker, wait_s=PREDECESSOR_S if supervised else 0)
     models = pipeline.Models.open(config)
-    _wait_for_space(config, spool, stop)
+    _wait_for_space(config, spool, told.stop)
     queue = JobClient(config, spool)
     audit = Audit.open(config.audit, config.node.ae_title)
     worker = Worker(config, Steps(config, spool, models, pipeline.run, audit=audit))
@@ -62,7 +69,9 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     logger = log.get_logger()
     logger.info("working", worker=config.queue.worker)
     idle: set[str] = set()
-    while not stop.wait(ADOPTION_S):
+
+    def look_after(_: Callable[[], bool]) -> None:
+        nonlocal idle
         try:
             in_hand = queue.in_hand()
         except QueueUnavailable as error:
@@ -72,6 +81,22 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
             # The database couldn't be written when they ended: only a restart takes them up again.
             end_process(QueueUnavailable(f"{len(idle & before)} workflows ended and the queue doesn't know how"))
         _adopt_dead(config, config_file, in_hand)
+
+    adoption = Periodic("adoption", ADOPTION_S, look_after)
+    adoption.start()
+    settings = Settings(config, config_file)
+
+    def begin_anew() -> None:
+        if settings.reload():
+            adoption.stop()
+            if worker.drain(LONGEST_STEP_S, told.stop, DRAIN_S) and not told.stop.is_set():
+                logger.info("worker_begins_anew", worker=config.queue.worker)
+                sys.stderr.flush()
+                command = node_command(config_file, "work", *(["--supervised"] if supervised else []))
+                os.execv(command[0], command)
+            told.stop.set()
+
+    told.wait(begin_anew)
     drained = worker.drain(DRAIN_S)
     audit.close()
     logger.info("worker_stopped", worker=config.queue.worker, drained=drained)

@@ -137,6 +137,11 @@ class Node:
     def kill_worker(self) -> None:
         os.kill(self.worker_pid, signal.SIGKILL)
 
+    def hang_up(self) -> None:
+        """Have the node read its configuration again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def terminate(self) -> int:
         assert self._process is not None
         self._process.terminate()

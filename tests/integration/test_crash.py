@@ -5,12 +5,15 @@ The pipeline is a fake, so that the moments can be met; processes, sockets, spoo
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.integration.peers import free_port, listens, wait_until
 from tests.integration.small_node import START_S, Archive, Node
@@ -170,3 +173,60 @@ def test_sigterm_ends_the_node_in_order_and_nothing_is_repeated(node: Node, arch
     assert '"action": "stopped"' in log
     assert "CANARY" not in log
     assert "Traceback" not in log
+
+
+def actions(node: Node) -> list[dict[str, Any]]:
+    """What the node has logged."""
+    lines = (node.folder / "node.log").read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def logged(node: Node, action: str, **facts: object) -> bool:
+    return any(one["action"] == action and facts.items() <= one.items() for one in actions(node))
+
+
+def edit(edited: Node, **sections: object) -> None:
+    content = yaml.safe_load(edited.config.read_text())
+    edited.config.write_text(yaml.safe_dump({**content, **sections}))
+
+
+def test_a_worker_that_dies_while_the_configuration_is_being_edited_comes_back(node: Node, archive: Archive) -> None:
+    slow = node.will("slow", "300")
+    node.send()
+    wait_until(lambda: node.runs == 1, START_S, "the pipeline runs")
+    good = node.config.read_text()
+    node.config.write_text("node: {prot: 1}\n")
+    node.kill_worker()
+    slow.unlink()
+    both_arrive(archive)
+    assert listens(node.port)
+    node.config.write_text(good)
+
+
+def test_a_reload_lets_the_running_step_end_and_sends_to_new_destinations(node: Node, archive: Archive) -> None:
+    node.will("slow", "4")
+    node.send("1.2.3")
+    wait_until(lambda: node.runs == 1, START_S, "the pipeline runs")
+    port = free_port()
+    other = Archive(port)
+    try:
+        edit(node, node={"host": "127.0.0.1", "port": free_port()}, region="vault")
+        node.hang_up()
+        wait_until(lambda: logged(node, "configuration_refused"), START_S, "the fault is logged")
+        first = yaml.safe_load(node.config.read_text())["destinations"][0]
+        rules = [{"name": "new", "when": {"StudyInstanceUID": "1.2.4"}, "destinations": ["other"]}]
+        edit(node, region="all_bone", rules=rules, destinations=[first, {**first, "name": "other", "port": port}])
+        node.hang_up()
+        wait_until(lambda: logged(node, "configuration_needs_restart", key="node.port"), START_S, "that is said")
+        wait_until(lambda: logged(node, "worker_begins_anew"), START_S, "the worker has begun anew")
+        assert node.runs == 1
+        assert not logged(node, "worker_died")
+        both_arrive(archive)
+        node.send("1.2.4")
+        wait_until(lambda: len(other.received) >= 2, START_S, "both objects at the new destination")
+        time.sleep(2)
+        assert len(archive.received) == 2
+        assert "1.2.4" not in (node.folder / "node.log").read_text()
+        assert node.terminate() == 0
+    finally:
+        other.close()
