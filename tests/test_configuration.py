@@ -57,6 +57,7 @@ def test_every_key_stands_in_the_file_and_its_examples_are_valid(tmp_path: Path)
     text = text.replace("  tls: null\n  # tls:", "  # tls:")
     text = re.sub(r"^  callers: \[\] .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^  syslog: null .*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^  (webhook|mail): null\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^(archives|(web_)?destinations|rules): \[\]\n", "", text, flags=re.MULTILINE)
     shown = "\n".join(_uncomment(line) for line in text.splitlines())
     content = yaml.safe_load(shown.replace("tls_port: null", "tls_port: 2762"))
@@ -72,7 +73,8 @@ def _uncomment(line: str) -> str:
     """Turn the commented lines of the examples into content."""
     if line.startswith(("# archives:", "# destinations:", "# web_destinations:", "# rules:", "#   - ", "#     ")):
         return line[2:]
-    if line.startswith("  # ") and (line[4:].startswith(("tls:", "syslog:", "callers:")) or line.startswith("  #   ")):
+    examples = ("tls:", "syslog:", "callers:", "webhook:", "mail:")
+    if line.startswith("  # ") and (line[4:].startswith(examples) or line.startswith("  #   ")):
         return "  " + line[4:]
     return line
 

@@ -34,6 +34,7 @@ _STATES = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead letter",
     "CANCELLED": "cancelled",
 }
+_DEAD = [status for status, state in _STATES.items() if state == "dead letter"]
 _ENDS = {"rejected": "rejected", "left_alone": "left alone"}
 """States that a workflow which succeeded names itself."""
 _OPEN = ["ENQUEUED", "DELAYED", "PENDING"]
@@ -54,6 +55,11 @@ class Item:
     """The key of the job it belongs to; empty for a study without one."""
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def destination(self) -> str:
+        """Name of the destination of a delivery or proof; else empty."""
+        return self.id.split(".")[1] if self.kind in ("deliver", "prove") else ""
 
 
 class JobClient:
@@ -130,6 +136,22 @@ class JobClient:
     def items(self, limit: int | None = None) -> list[Item]:
         """Return what the queue holds and held, newest first."""
         return [_item(status) for status in self._client.list_workflows(sort_desc=True, limit=limit)]
+
+    def dead_letters(self) -> list[Item]:
+        """Return what was given up, oldest first."""
+        return [_item(status) for status in self._client.list_workflows(status=_DEAD, load_input=False)]
+
+    def delivers_since(self, destination: str, moment: datetime) -> bool:
+        """Return whether an object was delivered to ``destination`` after ``moment``."""
+        found = self._client.list_workflows(
+            status="SUCCESS",
+            queue_name=queues.delivery(destination),
+            completed_after=moment.isoformat(),
+            limit=1,
+            load_input=False,
+            load_output=False,
+        )
+        return bool(found)
 
     def find(self, prefix: str) -> list[Item]:
         """Return the items whose id begins with ``prefix``, and those of their jobs, oldest first."""

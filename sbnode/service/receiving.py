@@ -16,6 +16,7 @@ from sbnode.scp.server import Receiver
 from sbnode.scu.archive import Archives
 from sbnode.service.certificates import CertificateWatch
 from sbnode.service.commitments import Reporter
+from sbnode.service.notices import Notices
 from sbnode.service.periodic import Periodic
 from sbnode.service.process import open_spool, signals
 from sbnode.service.retention import Retention
@@ -28,6 +29,8 @@ __all__ = ["serve"]
 
 IN_FORCE = Path("workers", "config.yaml")
 """In the spool: the configuration of the worker process."""
+NOTICES_S = 5.0
+"""How often it is looked for dead letters to tell of."""
 REPORT_S = 1.0
 """How often requests for storage commitment are looked for."""
 RENEWAL_S = 10.0
@@ -62,17 +65,19 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     certificates = CertificateWatch(config, receiver)
     reporter = Reporter(config, spool)
     retention = Retention(config, spool, queue, audit)
+    notices = Notices(config, spool, queue)
     background = (
         Periodic("certificates", RENEWAL_S, certificates.turn),
         Periodic("commitment_reporter", REPORT_S, reporter.turn),
         Periodic("retention", config.retention.sweep_s, retention.turn),
+        Periodic("notices", NOTICES_S, notices.turn),
     )
     status = _status_server(config, spool, queue, supervisor, certificates)
     logger = log.get_logger()
 
     def reload() -> None:
         if settings.reload():
-            for part in (receiver, queue, archives, certificates, reporter, retention):
+            for part in (receiver, queue, archives, certificates, reporter, retention, notices):
                 part.use(settings.config)
             write(settings.config, in_force)
             if supervisor is not None:

@@ -34,6 +34,7 @@ RELOADED = (
     "queue.longest_retry_s",
     "queue.attempts",
     "queue.low_priority_hours",
+    "notify",
 )
 """Keys that a running node takes anew. All others need a restart."""
 

@@ -344,3 +344,21 @@ def test_a_study_that_a_rule_leaves_alone_is_shown_so_and_taken_after_the_rule_h
     running.steps._config = config(spool_path)
     assert running.queue.retry("study")
     assert running.settle(2) == {"study": "done", "process": "done"}
+
+
+def test_the_queue_says_what_is_dead_and_whether_a_destination_delivers_again(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    running = node(config(spool_path, port, attempts=1))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    letters = running.queue.dead_letters()
+    assert [(one.destination, one.reason.startswith("given up after")) for one in letters] == [("d0", True)] * 2
+    since = max(one.updated_at for one in letters)
+    assert not running.queue.delivers_since("d0", since)
+    peer(port)
+    running.queue.retry(running.item("process").id)
+    running.settle(4)
+    assert running.queue.dead_letters() == []
+    assert running.queue.delivers_since("d0", since)
