@@ -537,7 +537,7 @@ class Config(_Section):
             *self._wanted_but_not_made(),
             *self._same_names(),
             *self._callers_not_let_in(),
-            *self._certificates_nobody_asks_for(),
+            *self._certificates_not_asked_for(),
             *self._unknown_destinations(),
         ]
         if faults:
@@ -578,7 +578,7 @@ class Config(_Section):
                     "receive.calling_ae_titles or callers, for it may report on an association of its own"
                 )
 
-    def _certificates_nobody_asks_for(self) -> Iterator[str]:
+    def _certificates_not_asked_for(self) -> Iterator[str]:
         asked = self.node.tls is not None and self.node.tls.ca is not None
         for caller in self.receive.callers:
             if caller.certificate_name is not None and not asked:

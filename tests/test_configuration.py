@@ -73,9 +73,8 @@ def _uncomment(line: str) -> str:
     """Turn the commented lines of the examples into content."""
     if line.startswith(("# archives:", "# destinations:", "# web_destinations:", "# rules:", "#   - ", "#     ")):
         return line[2:]
-    if line.startswith("  # ") and (
-        line[4:].startswith(("tls:", "syslog:", "callers:", "webhook:", "mail:")) or line.startswith("  #   ")
-    ):
+    examples = ("tls:", "syslog:", "callers:", "webhook:", "mail:")
+    if line.startswith("  # ") and (line[4:].startswith(examples) or line.startswith("  #   ")):
         return "  " + line[4:]
     return line
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from sbnode.config import Config
-from sbnode.errors import LeftAlone, NoUsableSeries, SpoolError
+from sbnode.errors import LeftAlone, NoUsableSeries, SeveralPatients, SpoolError
 from sbnode.plan import judge, make_plan, receivers, settings_of
 from sbnode.rules import Decision
 from sbnode.series import Series
 from sbnode.spool import Spool
 from tests.jobs.fakes import config, store_series
+from tests.scp.instances import ct_slice, encoded
 
 
 def study(folder: Path, *slices: int) -> tuple[Series, ...]:
@@ -77,3 +79,14 @@ def test_a_header_that_can_t_be_read_is_an_error_where_there_are_rules(tmp_path:
     assert judge(series, ())[0].decision == Decision()
     with pytest.raises(SpoolError, match="Send it again"):
         judge(series, with_rules(tmp_path, {"name": "any"}).rules)
+
+
+def test_a_second_patient_is_found_also_in_a_series_that_is_left_alone(tmp_path: Path) -> None:
+    study(tmp_path, 50)
+    spool = Spool(tmp_path / "spool", 0)
+    other = ct_slice(1, study="1.2.3", series="1.2.3.2")
+    other.PatientID = "ANOTHER"
+    spool.store(CTImageStorage, other.SOPInstanceUID, ExplicitVRLittleEndian, "MODALITY", encoded(other))
+    settings = with_rules(tmp_path, {"name": "not-two", "when": {"SeriesInstanceUID": "1.2.3.2"}, "take": False})
+    with pytest.raises(SeveralPatients):
+        make_plan(judge(spool.series("1.2.3"), settings.rules), settings)

@@ -23,6 +23,10 @@ class CertificateWatch:
         self._shown = dict(_shown(config))
         self._receiver = receiver
 
+    def use(self, config: Config) -> None:
+        """Look at the certificates of ``config`` from now on."""
+        self._shown = dict(_shown(config))
+
     def turn(self, _: Callable[[], bool]) -> None:
         """Look whether a file has changed."""
         try:

@@ -77,7 +77,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
 
     def reload() -> None:
         if settings.reload():
-            for part in (receiver, queue, archives, reporter, retention, notices):
+            for part in (receiver, queue, archives, certificates, reporter, retention, notices):
                 part.use(settings.config)
             write(settings.config, in_force)
             if supervisor is not None:

@@ -97,7 +97,7 @@ def merge(old: Config, new: Config) -> tuple[Config, tuple[str, ...], tuple[str,
 
 
 def write(config: Config, path: Path) -> None:
-    """Write ``config`` so that ``load_config`` reads it, for this user only: it may hold the password of a database."""
+    """Write ``config`` so that ``load_config`` reads it, for this user only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from sbnode.config import Rule
 from sbnode.errors import UnsafeResult
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.steps import Steps
@@ -76,7 +77,7 @@ def test_a_queued_job_is_superseded_by_the_corrected_one(tmp_path: Path) -> None
     outcome = made.process(job)
     assert outcome["status"] == "superseded"
     assert outcome["job"] == made.choose(corrected.study_id)["job"]
-    assert made.process(outcome["job"]) == {"status": "done"}
+    assert made.process(outcome["job"])["status"] == "done"
 
 
 def test_a_study_that_is_corrected_before_it_is_chosen_makes_the_job_of_now(tmp_path: Path) -> None:
@@ -144,3 +145,16 @@ def test_the_queue_delivers_the_corrected_results_and_not_the_others(
     corrected = {item.job for item in running.queue.items()} - {running.queue.find(first.id)[0].job}
     assert len(corrected) == 1
     assert len(archive.received) == 2
+
+
+def test_what_a_rule_decided_holds_for_the_corrected_job_too(tmp_path: Path) -> None:
+    made, spool = steps(tmp_path)
+    rule = Rule(name="low", priority="low", destinations=(), region="all_bone")
+    made._config = made._config.model_copy(update={"rules": (rule,)})
+    old = made.choose(send(spool, "A").study_id)["job"]
+    made._config = made._config.model_copy(update={"rules": ()})
+    send(spool, "B")
+    outcome = made.process(old)
+    assert (outcome["status"], outcome["priority"]) == ("superseded", "low")
+    assert Manifest.read(spool, outcome["job"]).decision == Manifest.read(spool, old).decision
+    assert made.process(outcome["job"])["status"] == "done"

@@ -72,7 +72,8 @@ def test_what_is_written_is_read_as_the_same_and_by_nobody_else(tmp_path: Path) 
     file = edited(
         tmp_path,
         {
-            "queue": {"url": "postgresql+psycopg://u:p@h/d", "low_priority_hours": "19:00-07:00"},
+            "queue": {"url": "postgresql+psycopg://u@h/d", "low_priority_hours": "19:00-07:00"},
+            "receive": {"callers": [{"ae_title": "CT1", "networks": ["10.0.0.0/8", "fd00::/8"]}]},
             "destinations": [{**PEER, "tls": {"certificate": "a.pem", "key": "a.key"}}],
             "rules": [
                 {
