@@ -14,6 +14,7 @@ import httpx
 from sbnode import log
 from sbnode.config import Mail, Webhook
 from sbnode.errors import DestinationUnavailable
+from sbnode.tls import client_context
 
 __all__ = ["post", "send_mail"]
 
@@ -63,13 +64,10 @@ def send_mail(mail: Mail, subject: str, text: str) -> None:
 
 
 def _tls_context(ca: Path | None) -> ssl.SSLContext:
-    """TLS 1.2 or later. The certificate must come from ``ca`` or the system's authorities, for the host's name."""
     try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
+        return client_context(ca)
     except OSError as error:
         raise DestinationUnavailable(f"{ca}, the authority of notices, can't be used") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _secret(path: Path) -> str:

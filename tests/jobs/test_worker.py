@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -317,13 +316,8 @@ PRIORITY_OF = {"1.2.4": "low", "1.2.5": "normal", "1.2.6": "high"}
 def test_a_job_that_is_put_off_is_done_in_its_hours_and_lets_others_pass(node: NodeFactory, spool_path: Path) -> None:
     rule = {"name": "research", "when": {"StudyInstanceUID": "1.2.4"}, "priority": "low"}
     settings = with_rules(config(spool_path, low_priority_hours="19:00-07:00"), rule)
-    begin = time.monotonic()
-
-    def clock() -> datetime:
-        """Three seconds before the hours, at the begin of the test."""
-        return datetime(2026, 1, 1, 18, 59, 57) + timedelta(seconds=time.monotonic() - begin)
-
-    running = node(settings, now=clock)
+    clock = iter([datetime(2026, 1, 1, 18, 59, 52)])  # once; then it is the hour
+    running = node(settings, now=lambda: next(clock, datetime(2026, 1, 1, 19)))
     running.queue.submit(fill(running.spool, "1.2.4"))
     wait_until(lambda: any(".later-2" in item.id for item in running.queue.items()), 20, "it is put off")
     running.queue.submit(fill(running.spool, "1.2.3"))
