@@ -167,7 +167,10 @@ def test_each_destination_gets_what_it_takes_and_none_waits_for_another(
         again = Archive(ports["down"])
         try:
             job = next(item.job for item in node.items() if item.kind == "process")
-            assert node.command("jobs", "retry", f"{job}.down").returncode == 0
+            said = node.command("jobs", "retry", f"{job}.down")
+            assert sorted(said.stdout.split()) == sorted(
+                ["queued", "again:"] * 2 + [f"{job}.down.{o}" for o in OBJECTS]
+            )
             wait_until(lambda: len(again.received) == 2, START_S, "both objects at the one that was down")
         finally:
             again.close()

@@ -85,6 +85,7 @@ def test_below_the_soft_mark_senders_keep_their_instances_and_reception_goes_on_
     acknowledged = one.try_to_send(pixels=SLICE_PIXELS)
     assert 0 < len(acknowledged) < 45
     assert Spool(device / "spool", 0).instances() == acknowledged
+    fill(device, 19)
     assert http_status(f"{one.status_url}/readyz") == 503
     ballast.unlink()
     wait_until(lambda: http_status(f"{one.status_url}/readyz") == 200, 10, "the node is ready")
