@@ -154,7 +154,7 @@ class JobClient:
         return bool(found)
 
     def find(self, prefix: str) -> list[Item]:
-        """Return the items whose id begins with ``prefix``, and those of the jobs of studies among them, oldest first."""
+        """Return the items whose id begins with ``prefix``, and those of the studies' jobs among them, oldest first."""
         found = {status.workflow_id: _item(status) for status in self._prefixed(prefix)}
         for job in {item.job for item in found.values() if item.kind == "study" and item.job}:
             found.update({status.workflow_id: _item(status) for status in self._prefixed(job)})
