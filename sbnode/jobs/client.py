@@ -117,6 +117,12 @@ class JobClient:
             ages.setdefault(item.queue_name or "none", []).append((now_ms - (item.created_at or now_ms)) / 1000)
         return {name: QueueState(len(found), max(found, default=0.0)) for name, found in ages.items()}
 
+    def left_over(self) -> tuple[str, ...]:
+        """Return the queues in which something waits for a destination that is no longer configured."""
+        return tuple(
+            sorted(name for name in self.queues().keys() - set(self._queues) if queues.is_of_destination(name))
+        )
+
     def in_hand(self) -> dict[str, set[str]]:
         """Return the ids of what was begun and hasn't ended, by the name of the worker.
 

@@ -26,8 +26,9 @@ class Manifest:
     """The instances of a study at the moment when it was complete, or those of them that a job may take.
 
     ``received_at`` is when the last of the study was stored (ISO 8601, UTC). It dates the results, so that a
-    repeated job makes the same bytes. ``digest`` changes when what names patient or study is corrected. ``decision``
-    is what the rules said when the job was made, whatever they say later.
+    repeated job makes the same bytes. ``digest`` changes when what names patient or study is corrected: of a job, in
+    the series ``chosen``, by which its key goes too. ``decision`` is what the rules said when the job was made,
+    whatever they say later.
     """
 
     study_instance_uid: str
@@ -35,6 +36,7 @@ class Manifest:
     received_at: str
     digest: str
     decision: Decision = field(default_factory=Decision)
+    chosen: str = ""
 
     @classmethod
     def of(cls, study: Sequence[Series]) -> Manifest:
@@ -48,10 +50,16 @@ class Manifest:
             digest=_digest(study),
         )
 
-    def of_job(self, taken: Sequence[Series], decision: Decision) -> Manifest:
-        """Return the manifest of a job that may take these series of the study."""
+    def of_job(self, taken: Sequence[Series], chosen: Series, decision: Decision) -> Manifest:
+        """Return the manifest of a job that may take these series of the study, and takes ``chosen``."""
         uids = sorted(instance.sop_instance_uid for series in taken for instance in series.instances)
-        return replace(self, sop_instance_uids=tuple(uids), digest=_digest(taken), decision=decision)
+        return replace(
+            self,
+            sop_instance_uids=tuple(uids),
+            digest=_digest([chosen]),
+            decision=decision,
+            chosen=chosen.key.series_instance_uid,
+        )
 
     @property
     def study_id(self) -> str:
@@ -101,6 +109,7 @@ class Manifest:
                 received_at=content["received_at"],
                 digest=content["digest"],
                 decision=_decision(content.get("decision", {})),
+                chosen=content.get("chosen", ""),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpoolError(f"manifest {path.name} can't be read: {type(error).__name__}") from error
@@ -141,7 +150,8 @@ class Manifest:
         Raises:
             SpoolError: an instance is no longer in the spool.
         """
-        return _digest(self.study(spool)) != self.digest
+        study = self.study(spool)
+        return _digest([s for s in study if self.chosen in ("", s.key.series_instance_uid)]) != self.digest
 
 
 def _digest(study: Sequence[Series]) -> str:

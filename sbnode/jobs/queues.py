@@ -15,6 +15,7 @@ __all__ = [
     "WORKFLOWS_VERSION",
     "database_url",
     "delivery",
+    "is_of_destination",
     "later",
     "names",
     "proof",
@@ -40,14 +41,19 @@ def proof(destination: str) -> str:
     return f"proof.{destination}"
 
 
+def is_of_destination(name: str) -> bool:
+    """Whether a queue is that of a destination, configured or not."""
+    return name.startswith((delivery(""), proof("")))
+
+
 def sending(name: str, number: int) -> str:
     """Return the id of the ``number``-th sending, from 2, of what is called ``name``: job, destination and object."""
     return f"{name}.sending-{number}"
 
 
 def later(job_key: str, number: int) -> str:
-    """Return the id of the ``number``-th beginning, from 2, of a job that was put off."""
-    return f"{job_key}.later-{number}"
+    """Return the id of the ``number``-th beginning of a job: its key, and from the second on with the number."""
+    return job_key if number == 1 else f"{job_key}.later-{number}"
 
 
 def names(config: Config) -> tuple[str, ...]:

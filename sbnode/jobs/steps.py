@@ -21,7 +21,6 @@ from sbnode.errors import (
     LeftAlone,
     SbnodeError,
     SeriesError,
-    SpoolError,
     StorageFull,
     UnsafeResult,
 )
@@ -125,7 +124,7 @@ class Steps:
                 plan = make_plan(judge(study, self._config.rules), self._config)
                 key = self._job_key(plan.choice, plan.decision)
                 # Anew, for a correction may have come since.
-                Manifest.of(study).of_job(plan.taken, plan.decision).write(self._spool, key)
+                Manifest.of(study).of_job(plan.taken, plan.choice.chosen, plan.decision).write(self._spool, key)
                 decision = Manifest.read(self._spool, key).decision
             except LeftAlone as error:
                 self._log.info("study_left_alone", study=study_id, reason=str(error))
@@ -185,9 +184,10 @@ class Steps:
     def _current(self, manifest: Manifest, job_key: str) -> tuple[Series, ...]:
         """Return the study of a job, unless another job stands for it now; that one's manifest is written."""
         study = manifest.study(self._spool)
-        key = self._job_key(choose(study, self._config.selection), manifest.decision)
+        choice = choose(study, self._config.selection)
+        key = self._job_key(choice, manifest.decision)
         if key != job_key:
-            Manifest.of(study).of_job(study, manifest.decision).write(self._spool, key)
+            Manifest.of(study).of_job(study, choice.chosen, manifest.decision).write(self._spool, key)
             raise _Superseded(key)
         return study
 
@@ -267,10 +267,7 @@ class Steps:
 
     def _is_corrected(self, job_key: str) -> bool:
         """Whether the results of a job stand under a patient or study that its instances no longer name."""
-        try:
-            return Manifest.read(self._spool, job_key).is_corrected(self._spool)
-        except SpoolError:
-            return False  # what is damaged or gone names nobody else
+        return Manifest.read(self._spool, job_key).is_corrected(self._spool)
 
     def _job_key(self, choice: Choice, decision: Decision) -> str:
         return pipeline.job_key(choice.chosen, self._models, settings_of(decision, self._config))

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from itertools import count
 from typing import NoReturn, ParamSpec
@@ -71,11 +71,13 @@ class Worker:
         DBOS(config=executor_config(config, config.queue.worker))
         _register(steps, config.queue, self._running)
 
-    def start(self) -> None:
-        """Take up what this worker left when it ended, then whatever is queued."""
-        DBOS.listen_queues(queues.names(self._config))
+    def start(self, also: Iterable[str] = ()) -> None:
+        """Take up what this worker left when it ended, then whatever is queued, in the queues ``also`` too."""
+        # Also to those of destinations that are no longer configured: what waits there becomes a dead letter.
+        names = sorted({*queues.names(self._config), *also})
+        DBOS.listen_queues(names)
         DBOS.launch()
-        for name in queues.names(self._config):
+        for name in names:
             DBOS.register_queue(name, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update")
 
     @property
@@ -153,21 +155,39 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
         if outcome["status"] == "postponed":
             # Not by sleeping, which would keep the one place of the queue.
             delay = SetEnqueueOptions(priority=queues.PRIORITIES["low"], delay_seconds=float(outcome["wait_s"]))
-            with SetWorkflowID(queues.later(job_key, number + 1)), delay:
-                DBOS.enqueue_workflow(queues.INFERENCE, process, job_key, number + 1)
+            with delay:
+                begin(job_key, number + 1)
         if outcome["status"] == "superseded":
-            with SetWorkflowID(outcome["job"]), _priority(outcome):
-                DBOS.enqueue_workflow(queues.INFERENCE, process, outcome["job"])
+            with _priority(outcome):
+                begin(outcome["job"])
         return outcome
+
+    def begin(job_key: str, number: int = 1) -> None:
+        number = DBOS.run_step({"name": "number"}, lambda: _next_number(job_key, number))
+        with SetWorkflowID(queues.later(job_key, number)):
+            DBOS.enqueue_workflow(queues.INFERENCE, process, job_key, number)
 
     @DBOS.workflow(name="study", max_recovery_attempts=CRASHES_OF_A_JOB)
     @_noted_in(running)
     def study(study_id: str) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.choose, study_id))
         if outcome["status"] == "done":
-            with SetWorkflowID(outcome["job"]), _priority(outcome):
-                DBOS.enqueue_workflow(queues.INFERENCE, process, outcome["job"])
+            with _priority(outcome):
+                begin(outcome["job"])
         return outcome
+
+
+def _next_number(job_key: str, first: int) -> int:
+    """Return under which number from ``first`` a job is begun: another one where it was handed on under that one.
+
+    Settings that were changed and changed back hand a job on and back again; under its first name nothing would happen.
+    """
+    for number in count(first):
+        found = DBOS.list_workflows(workflow_ids=[queues.later(job_key, number)])
+        ended = found[0].output if found and found[0].status == "SUCCESS" else None
+        if not (isinstance(ended, dict) and ended.get("status") in ("superseded", "postponed")):
+            return number
+    raise AssertionError("unreachable")
 
 
 def _noted_in(running: set[str]) -> Callable[[Callable[P, Outcome]], Callable[P, Outcome]]:
@@ -209,7 +229,7 @@ def _persist(law: Queue, attempt: Callable[[], Outcome]) -> Outcome:
         if failures == law.attempts:
             break
         draw = _draw(f"{DBOS.workflow_id}.{number}")
-        DBOS.sleep(retry_delay_s(number, law.first_retry_s, law.longest_retry_s, draw))
+        DBOS.sleep(retry_delay_s(max(failures, 1), law.first_retry_s, law.longest_retry_s, draw))
     raise DeadLetter(f"given up after {law.attempts} attempts: {outcome['reason']}")
 
 

@@ -18,6 +18,8 @@ __all__ = ["decimate"]
 
 _AGGRESSIVENESS = 7.0
 """The default of fast-simplification; lower is slower."""
+_LONGEST_S = 600.0
+"""It takes some seconds for a head."""
 
 
 def decimate(
@@ -31,12 +33,17 @@ def decimate(
         most: how many triangles are wanted.
 
     Raises:
-        RuntimeError: the child process died.
+        ChildProcessError: the child process was killed, as by a system that is short of memory, or hangs.
+        RuntimeError: it failed otherwise.
     """
     child = [sys.executable, "-m", "sbnode.results.decimation"]
-    done = subprocess.run(
-        child, input=_packed(vertices, triangles, np.int64(most)), stdout=subprocess.PIPE, check=False
-    )
+    mesh = _packed(vertices, triangles, np.int64(most))
+    try:
+        done = subprocess.run(child, input=mesh, stdout=subprocess.PIPE, timeout=_LONGEST_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ChildProcessError(f"the decimation of the surface took more than {_LONGEST_S:.0f} s") from error
+    if done.returncode < 0:
+        raise ChildProcessError(f"the decimation of the surface was killed by signal {-done.returncode}")
     if done.returncode:
         raise RuntimeError(f"the decimation of the surface ended with {done.returncode}")
     fewer_vertices, fewer_triangles = _unpacked(done.stdout)

@@ -111,21 +111,28 @@ class Handlers:
     def on_requested(self, event: Event) -> None:
         """Reject who isn't allowed to send, and who calls for another Application Entity (PS3.8 section
         7.1.1).
+
+        pynetdicom would accept the association after whatever is raised here, so that who can't be judged is rejected
+        too, and it is rejected before anybody is told.
         """
-        association = event.assoc
-        request = cast(A_ASSOCIATE, association.requestor.primitive)
-        called, calling = request.called_ae_title.strip(), request.calling_ae_title.strip()
-        caller = _participant(association, calling)
-        found = rejection(self._config, called, calling, caller.address, _certificate(association))
+        association, config = event.assoc, self._config
+        try:
+            request = cast(A_ASSOCIATE, association.requestor.primitive)
+            called, calling = request.called_ae_title.strip(), request.calling_ae_title.strip()
+            caller = _participant(association, calling)
+            found = rejection(config, called, calling, caller.address, _certificate(association))
+            limit = None if found is not None else self._full(association, calling, config)
+        except Exception as error:
+            _reject(association, _LOCAL_LIMIT_EXCEEDED)
+            get_logger().error("association_not_judged", **fault(error))
+            return
         if found is not None:
+            _reject(association, _REASONS.get(found, _CALLING_AE_TITLE_NOT_RECOGNIZED))
             self._observer.association(found, calling)
             self._observer.turned_away(caller)
-            _reject(association, _REASONS.get(found, _CALLING_AE_TITLE_NOT_RECOGNIZED))
-            return
-        limit = self._full(association, calling)
-        if limit is not None:
-            self._observer.association(limit, calling)
+        elif limit is not None:
             _reject(association, _LOCAL_LIMIT_EXCEEDED)
+            self._observer.association(limit, calling)
 
     def on_accepted(self, event: Event) -> None:
         """Take note."""
@@ -269,11 +276,11 @@ class Handlers:
             status = UNEXPECTED
             _log_refusal(sop_instance_uid, status, error)
         else:
-            if stored.instance.corrections and stored.new:
-                get_logger().info("instance_corrected", instance=short_hash(sop_instance_uid))
             if stored.new:
-                self._count(event.assoc, stored)
                 self._watch.received(self._number(event.assoc), stored.instance)
+                self._count(event.assoc, stored)
+            if stored.new and stored.instance.corrections:
+                get_logger().info("instance_corrected", instance=short_hash(sop_instance_uid))
             return SUCCESS, stored.new
         return status, False
 
@@ -296,7 +303,7 @@ class Handlers:
         with self._lock:
             self._added.setdefault(association, Counter())[stored.key.study_instance_uid] += 1
 
-    def _full(self, association: Association, calling: str) -> Limit | None:
+    def _full(self, association: Association, calling: str, config: Config) -> Limit | None:
         """Count in an association, or return which limit is reached; silent connections take no place."""
         with self._lock:
             ended = [other for other in self._associations if not other.is_alive()]
@@ -307,9 +314,9 @@ class Handlers:
             self._tell_added(other)
         with self._lock:
             self._associations.difference_update(ended)
-            if len(self._associations) >= self._config.receive.max_associations:
+            if len(self._associations) >= config.receive.max_associations:
                 return "rejected_limit"
-            own = self._config.receive.allowed[calling].max_associations
+            own = config.receive.allowed[calling].max_associations
             if own is not None and sum(_calling_ae_title(other) == calling for other in self._associations) >= own:
                 return "rejected_caller_limit"
             self._associations.add(association)

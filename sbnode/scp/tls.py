@@ -59,4 +59,5 @@ def _state(path: Path | None) -> object:
         found = path.stat() if path is not None else None
     except OSError as error:
         return error.errno
-    return (found.st_ino, found.st_size, found.st_mtime_ns) if found is not None else None
+    # The time of change (ctime) tells of permissions that were mended.
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found is not None else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from sbnode import log, metrics
 from sbnode.audit import Audit, Participant
 from sbnode.config import Config
+from sbnode.errors import ConfigError
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.lease import live_workers
 from sbnode.scp.completion import SeriesCompletion
@@ -50,7 +51,10 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     queue = JobClient(config, spool)
     # The worker works by what is in force here: a file that is being edited must not reach it when it starts again.
     in_force = config.spool.path.resolve() / IN_FORCE
-    write(config, in_force)
+    try:
+        write(config, in_force)
+    except OSError as error:
+        raise ConfigError(f"spool.path: {in_force} can't be written ({error.strerror})") from error
     supervisor = Supervisor(in_force, told.stop) if with_worker else None
     audit = Audit.open(config.audit, config.node.ae_title)
     archives = Archives(config.archives, config.node.ae_title)
@@ -76,10 +80,9 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     logger = log.get_logger()
 
     def reload() -> None:
-        if settings.reload():
+        if settings.reload(lambda config: write(config, in_force)):
             for part in (receiver, queue, archives, certificates, reporter, retention, notices):
                 part.use(settings.config)
-            write(settings.config, in_force)
             if supervisor is not None:
                 supervisor.reload()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,10 @@ class Settings:
         """What is in force."""
         return self._config
 
-    def reload(self) -> bool:
+    def reload(self, hand_on: Callable[[Config], None] = lambda config: None) -> bool:
         """Read the file again and put what can be changed into force; return whether anything was.
+
+        ``hand_on`` gets it first; where that fails with OSError, nothing changes.
 
         What needs a restart is logged and stays as it was. So does everything when the file has a fault, and each fault
         is logged.
@@ -65,6 +67,11 @@ class Settings:
             return False
         for key in waiting:
             logger.warning("configuration_needs_restart", key=key)
+        try:
+            hand_on(merged)
+        except OSError as error:
+            logger.error("configuration_refused", reason=f"it can't be kept in the spool: {error.strerror}")
+            return False
         self._config = merged
         logger.info("configuration_reloaded", keys=list(applied))
         return bool(applied)

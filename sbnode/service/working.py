@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -56,11 +57,11 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     spool = open_spool(config)
     lease = Lease(spool.path, config.queue.worker, wait_s=PREDECESSOR_S if supervised else 0)
     models = pipeline.Models.open(config)
-    _wait_for_space(config, spool, told.stop)
+    _wait_for_space(spool, told.stop)
     queue = JobClient(config, spool)
     audit = Audit.open(config.audit, config.node.ae_title)
     worker = Worker(config, Steps(config, spool, models, pipeline.run, audit=audit))
-    worker.start()
+    worker.start(queue.left_over())
     facts = [
         metrics.ModelFacts(model.description.name, model.description.version, model.description.sha256)
         for model in (models.occupancy, models.region)
@@ -89,12 +90,15 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     def begin_anew() -> None:
         if settings.reload():
             adoption.stop()
-            if worker.drain(LONGEST_STEP_S, told.stop, DRAIN_S) and not told.stop.is_set():
+            worker.drain(LONGEST_STEP_S, told.stop, DRAIN_S)
+            if not told.stop.is_set():
                 logger.info("worker_begins_anew", worker=config.queue.worker)
+                audit.close()
                 sys.stderr.flush()
+                # Until the new one listens to it: by default it would end it.
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
                 command = node_command(config_file, "work", *(["--supervised"] if supervised else []))
                 os.execv(command[0], command)
-            told.stop.set()
 
     told.wait(begin_anew)
     drained = worker.drain(DRAIN_S)
@@ -111,12 +115,11 @@ def adopt(config: Config, name: str) -> None:
     adopt_executor(config, name)
 
 
-def _wait_for_space(config: Config, spool: Spool, stop: Event) -> None:
-    """Wait until jobs may begin: on a full device each start would only use up an attempt of what is begun."""
-    wanted_bytes = max(config.spool.pause_free_bytes, QUEUE_BYTES)
-    if spool.free_bytes() < wanted_bytes:
-        log.get_logger().warning("work_paused", reason="the spool's free space is below spool.pause_free_bytes")
-    while spool.free_bytes() < wanted_bytes and not stop.wait(1.0):
+def _wait_for_space(spool: Spool, stop: Event) -> None:
+    """Wait until the queue can be written: otherwise each start would use up an attempt of what is begun."""
+    if spool.free_bytes() < QUEUE_BYTES:
+        log.get_logger().warning("work_paused", reason="the device of the spool is full")
+    while spool.free_bytes() < QUEUE_BYTES and not stop.wait(1.0):
         pass
 
 

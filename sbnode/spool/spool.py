@@ -245,9 +245,17 @@ class Spool:
                 try:
                     return Record.read(path)
                 except SpoolError:
-                    path.unlink(missing_ok=True)
-                    return None
+                    return self._kept_or_removed(path)
         return None
+
+    def _kept_or_removed(self, path: Path) -> Record | None:
+        """Look again while nobody may name a file, for another association may have mended it; then remove it."""
+        with self._folders_lock:
+            try:
+                return Record.read(path)
+            except SpoolError:
+                path.unlink(missing_ok=True)
+                return None
 
     @staticmethod
     def _again(kept: Record, record: Record) -> Stored | None:

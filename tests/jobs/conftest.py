@@ -60,7 +60,7 @@ def node() -> Iterator[Callable[..., Node]]:
 
     def make(config: Config, **replaced: Any) -> Node:
         made.append(Node(config, **replaced))
-        made[-1].worker.start()
+        made[-1].worker.start(made[-1].queue.left_over())
         return made[-1]
 
     yield make

@@ -158,3 +158,37 @@ def test_what_a_rule_decided_holds_for_the_corrected_job_too(tmp_path: Path) -> 
     assert (outcome["status"], outcome["priority"]) == ("superseded", "low")
     assert Manifest.read(spool, outcome["job"]).decision == Manifest.read(spool, old).decision
     assert made.process(outcome["job"])["status"] == "done"
+
+
+def test_a_correction_of_another_series_leaves_the_job_and_its_deliveries_alone(tmp_path: Path) -> None:
+    sent: list[Path] = []
+    made, spool = steps(tmp_path, sent=sent)
+    localizer = [ct_slice(n, study="1.2.3", series="1.2.3.2", patient="A") for n in (201, 202)]
+
+    def store_localizer() -> None:
+        for one in localizer:
+            spool.store(CTImageStorage, one.SOPInstanceUID, ExplicitVRLittleEndian, "PACS", encoded(one))
+
+    store_localizer()
+    job = made.choose(send(spool, "A").study_id)["job"]
+    assert made.process(job)["status"] == "done"
+    for one in localizer:
+        one.AccessionNumber = "CORRECTED"
+    store_localizer()
+    corrected = Manifest.of(spool.series("1.2.3"))
+    corrected.write(spool, corrected.study_id)
+    assert made.choose(corrected.study_id)["job"] == job
+    assert made.deliver(job, "d0", "seg")["status"] == "delivered"
+    assert len(sent) == 1
+
+
+def test_a_damaged_instance_does_not_let_results_of_another_patient_out(tmp_path: Path) -> None:
+    sent: list[Path] = []
+    made, spool = steps(tmp_path, sent=sent)
+    job = made.choose(send(spool, "A").study_id)["job"]
+    assert made.process(job)["status"] == "done"
+    send(spool, "B")
+    path = spool.series("1.2.3")[0].instances[-1].path
+    path.write_bytes(path.read_bytes()[:-10])
+    assert made.deliver(job, "d0", "seg")["status"] == "failed"
+    assert sent == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import get_args
@@ -54,7 +55,9 @@ def test_choose_names_the_job_and_keeps_its_manifest(tmp_path: Path) -> None:
     outcome = made.choose(study)
     assert outcome["status"] == "done"
     assert made.choose(study) == outcome
-    assert Manifest.read(spool, outcome["job"]) == Manifest.read(spool, study)
+    kept = Manifest.read(spool, outcome["job"])
+    assert replace(kept, chosen="") == Manifest.read(spool, study)
+    assert kept.chosen == "1.2.3.1"
 
 
 def test_a_job_of_other_settings_is_superseded_by_the_one_of_now(tmp_path: Path) -> None:
@@ -64,7 +67,9 @@ def test_a_job_of_other_settings_is_superseded_by_the_one_of_now(tmp_path: Path)
     outcome = made.process(old)
     assert outcome["status"] == "superseded"
     assert outcome["job"] == made.choose(study)["job"] != old
-    assert Manifest.read(spool, outcome["job"]) == Manifest.read(spool, study)
+    kept = Manifest.read(spool, outcome["job"])
+    assert replace(kept, chosen="") == Manifest.read(spool, study)
+    assert kept.chosen == "1.2.3.1"
     assert not (tmp_path / "runs").exists()
 
 

@@ -6,11 +6,15 @@ import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sbnode.config import Config
 from sbnode.errors import DestinationUnavailable
+from sbnode.jobs import queues
+from sbnode.jobs.client import JobClient
+from sbnode.spool import Spool
 from tests.integration.peers import wait_until
 from tests.jobs.conftest import Node, PeerFactory
 from tests.jobs.fakes import config, fill, free_port, store_series
@@ -153,6 +157,35 @@ def test_a_rejected_scan_is_tried_again_by_the_settings_of_now(
     assert len(receiving.received) == 2
     assert "settings or models changed" in next(item for item in running.queue.items() if item.id == old).reason
     assert not running.spool.result_folder(old).exists()
+
+
+def test_settings_that_are_changed_and_changed_back_lose_no_job(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    running = node(config(spool_path, port))
+    process, settings = running.steps.process, iter([{"region": "all_bone"}, {}])
+
+    def process_by_the_settings_of_now(job_key: str) -> dict[str, str]:
+        running.steps._config = running.config.model_copy(update=next(settings, {}))
+        return process(job_key)
+
+    running.steps.process = process_by_the_settings_of_now  # type: ignore[method-assign]
+    running.queue.submit(fill(running.spool))
+    running.settle(6)  # the study, the job, the other one, the job again, and its two deliveries
+    assert len(receiving.received) == 2
+
+
+def test_what_waits_for_a_destination_that_was_taken_out_is_a_dead_letter(node: NodeFactory, spool_path: Path) -> None:
+    left = config(spool_path, free_port())
+    client = JobClient(left, Spool(spool_path, 0))
+    options: Any = {"workflow_name": "deliver", "workflow_id": "job.d0.seg", "app_version": queues.WORKFLOWS_VERSION}
+    client._client.enqueue({**options, "queue_name": queues.delivery("d0")}, "job", "d0", "seg", 1)
+    client.close()
+    running = node(left.model_copy(update={"destinations": ()}))
+    assert running.settle(1) == {"d0.seg": "dead letter"}
+    assert "no longer in the configuration" in running.item("d0.seg").reason
 
 
 def test_an_unexpected_error_is_a_dead_letter_without_its_message_and_can_be_tried_again(
