@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, cast
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
@@ -103,13 +103,21 @@ def patient_digest(header: Dataset) -> str:
 
 
 def elements_digest(header: Dataset, tags: Iterable[BaseTag]) -> str:
-    """Return the SHA-256, hexadecimal, of the elements ``tags`` of ``header`` as they are written, without padding."""
+    """Return the SHA-256, hexadecimal, of the elements ``tags`` of ``header`` as they are written, without padding.
+
+    Sequences are the same however their lengths are written (PS3.5 section 7.5): archives rewrite those.
+    """
     digest = sha256()
     for tag in sorted(tags):
-        content = _content(cast(DataElement | RawDataElement, header.get_item(tag)))
+        element = cast(DataElement | RawDataElement, header.get_item(tag))
+        content = _content(header[tag] if _is_sequence(element) else element)
         digest.update(b"%08x %d " % (tag, len(content)))
         digest.update(content)
     return digest.hexdigest()
+
+
+def _is_sequence(element: DataElement | RawDataElement) -> bool:
+    return (element.VR or (dictionary_has_tag(element.tag) and dictionary_VR(element.tag))) == "SQ"
 
 
 def _content(element: DataElement | RawDataElement) -> bytes:
