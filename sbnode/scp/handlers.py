@@ -112,8 +112,8 @@ class Handlers:
         """Reject who isn't allowed to send, and who calls for another Application Entity (PS3.8 section
         7.1.1).
 
-        pynetdicom would accept the association after whatever is raised here, so that who can't be judged is rejected
-        too, and it is rejected before anybody is told.
+        pynetdicom would accept the association after whatever is raised here: who can't be judged is rejected too, and
+        who is rejected stays so when nobody can be told.
         """
         association, config = event.assoc, self._config
         try:
@@ -126,13 +126,17 @@ class Handlers:
             _reject(association, _LOCAL_LIMIT_EXCEEDED)
             get_logger().error("association_not_judged", **fault(error))
             return
-        if found is not None:
-            _reject(association, _REASONS.get(found, _CALLING_AE_TITLE_NOT_RECOGNIZED))
-            self._observer.association(found, calling)
-            self._observer.turned_away(caller)
-        elif limit is not None:
-            _reject(association, _LOCAL_LIMIT_EXCEEDED)
-            self._observer.association(limit, calling)
+        try:
+            if found is not None:
+                self._observer.association(found, calling)
+                self._observer.turned_away(caller)
+            elif limit is not None:
+                self._observer.association(limit, calling)
+        finally:
+            if found is not None:
+                _reject(association, _REASONS.get(found, _CALLING_AE_TITLE_NOT_RECOGNIZED))
+            elif limit is not None:
+                _reject(association, _LOCAL_LIMIT_EXCEEDED)
 
     def on_accepted(self, event: Event) -> None:
         """Take note."""

@@ -19,7 +19,7 @@ from tests.conftest import REPOSITORY
 
 SEED = 20261124
 CASES = 1_000
-SLOW_S = 2.0
+SLOW_S = 20.0
 MODEL = b"""name: m
 version: 1.0.0
 sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855

@@ -324,14 +324,15 @@ def test_high_priority_goes_before_normal_and_this_before_low(node: NodeFactory,
     rules = [{"name": word, "when": {"StudyInstanceUID": uid}, "priority": word} for uid, word in PRIORITY_OF.items()]
     running = node(with_rules(config(spool_path), *rules))
     slow = spool_path.parent / "slow"
-    slow.write_text("4")
-    running.queue.submit(fill(running.spool, "1.2.3"))
+    slow.write_text("12")
+    studies = {study: fill(running.spool, study) for study in ("1.2.3", *PRIORITY_OF)}
+    running.queue.submit(studies["1.2.3"])
     wait_until(lambda: (spool_path.parent / "runs").exists(), 20, "the first one runs")
     slow.write_text("0")
     jobs = {}
     for study, word in PRIORITY_OF.items():
         known = {item.id for item in running.queue.items()}
-        running.queue.submit(fill(running.spool, study))
+        running.queue.submit(studies[study])
         wait_until(lambda: running.queue.queues()["study"].depth == 0, 20, "its series is chosen")
         (jobs[word],) = (i.id for i in running.queue.items() if i.kind == "process" and i.id not in known)
     running.settle(8, 60)
@@ -349,12 +350,13 @@ PRIORITY_OF = {"1.2.4": "low", "1.2.5": "normal", "1.2.6": "high"}
 def test_a_job_that_is_put_off_is_done_in_its_hours_and_lets_others_pass(node: NodeFactory, spool_path: Path) -> None:
     rule = {"name": "research", "when": {"StudyInstanceUID": "1.2.4"}, "priority": "low"}
     settings = with_rules(config(spool_path, low_priority_hours="19:00-07:00"), rule)
-    clock = iter([datetime(2026, 1, 1, 18, 59, 52)])  # once; then it is the hour
+    clock = iter([datetime(2026, 1, 1, 18, 59, 45)])  # once; then it is the hour
     running = node(settings, now=lambda: next(clock, datetime(2026, 1, 1, 19)))
-    running.queue.submit(fill(running.spool, "1.2.4"))
+    low, normal = fill(running.spool, "1.2.4"), fill(running.spool, "1.2.3")
+    running.queue.submit(low)
     wait_until(lambda: any(".later-2" in item.id for item in running.queue.items()), 20, "it is put off")
-    running.queue.submit(fill(running.spool, "1.2.3"))
-    running.settle(5)
+    running.queue.submit(normal)
+    running.settle(5, 60)
     items = {item.id: item for item in running.queue.items()}
     (later,) = (item for name, item in items.items() if name.endswith(".later-2"))
     (other,) = (i for i in items.values() if i.kind == "process" and i.job != later.job)
