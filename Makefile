@@ -45,7 +45,7 @@ viewer: $(VENV)/checks peers ## Look at results in OHIF, in a browser; screensho
 	$(BIN)/python -m pytest -m viewer
 
 faults: $(VENV)/checks peers ## Every fault test: kills, disk, destinations, clients (40 minutes at most)
-	$(BIN)/python -m pytest tests/faults tests/integration/test_crash.py -m "faults or not viewer"
+	$(BIN)/python -m pytest tests/faults -m "faults or not viewer"
 
 fuzz: $(VENV)/checks ## Send the receiving process what nobody should (FUZZ_CASES=1000000, FUZZ_SEED=1)
 	$(BIN)/python -m tests.faults.fuzz --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)

@@ -128,8 +128,9 @@ def read_instance(path: Path) -> Instance:
     Raises:
         ValueError: when the file isn't DICOM or one of its UIDs is missing or is no UID.
     """
+    dataset = read_file(path)
     try:
-        return instance_of(read_file(path), path)
+        return instance_of(dataset, path)
     except PARSER_FAULTS as error:
         raise ValueError(f"{path.name} is not a readable DICOM instance: {error}") from error
 

@@ -175,7 +175,9 @@ class JobClient:
         return [self._send_again(item) if item.kind == "prove" else self._rewind(item) for item in ended]
 
     def _rewind(self, item: Item) -> str:
-        self._client.rewind_workflow(item.id, queue_name=item.queue, application_version=queues.WORKFLOWS_VERSION)
+        # Not item.queue: DBOS forgets the queue of what it gave up for killing its worker.
+        queue = {"study": queues.STUDY, "process": queues.INFERENCE}.get(item.kind) or queues.delivery(item.destination)
+        self._client.rewind_workflow(item.id, queue_name=queue, application_version=queues.WORKFLOWS_VERSION)
         return item.id
 
     def _send_again(self, item: Item) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -14,7 +13,7 @@ from typing import Any
 from sbnode.errors import SpoolError
 from sbnode.rules import Decision
 from sbnode.series import Series
-from sbnode.spool import Spool
+from sbnode.spool import Spool, durable
 
 __all__ = ["Manifest"]
 
@@ -74,23 +73,11 @@ class Manifest:
 
     def write(self, spool: Spool, name: str) -> None:
         """Keep this manifest under ``name``. One that is there already stays: it dates the results."""
-        folder = spool.path / _FOLDER
-        folder.mkdir(exist_ok=True)
-        target = folder / f"{name}.json"
-        unfinished = folder / f".{name}.{os.getpid()}"
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            unfinished.unlink()
+        path = spool.path / _FOLDER / f"{name}.json"
+        if path.exists():
+            durable.flush(path.parent)  # who wrote it may not have come to that
         else:
-            unfinished.rename(target)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            durable.write(path, json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, spool: Spool, name: str) -> Manifest:

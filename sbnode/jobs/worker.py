@@ -34,11 +34,9 @@ CRASHES_OF_A_JOB = 2
 """A job that was running when the worker died is tried again this often; then it is a dead letter."""
 SENDINGS = 3
 """What a destination accepted and then doesn't hold is sent this often in all."""
+QUEUE_LOST_EXIT = 5
 POLL_S = 0.5
 _SETTLE_S = 0.5
-
-
-QUEUE_LOST_EXIT = 5
 
 
 def end_process(error: Exception) -> NoReturn:
@@ -154,8 +152,7 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
                     DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind)
         if outcome["status"] == "postponed":
             # Not by sleeping, which would keep the one place of the queue.
-            delay = SetEnqueueOptions(priority=queues.PRIORITIES["low"], delay_seconds=float(outcome["wait_s"]))
-            with delay:
+            with SetEnqueueOptions(priority=queues.PRIORITIES["low"], delay_seconds=float(outcome["wait_s"])):
                 begin(job_key, number + 1)
         if outcome["status"] == "superseded":
             with _priority(outcome):

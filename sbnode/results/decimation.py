@@ -1,7 +1,7 @@
 """Fewer triangles for the same surface, in a process of its own.
 
-The library keeps the largest mesh it has seen in static memory for good, a gigabyte for a head, so that it runs in a
-child process, which gives it back: ``python -m sbnode.results.decimation`` takes a mesh on standard input.
+The library keeps the largest mesh it has seen in static memory for good. A child process gives it back:
+``python -m sbnode.results.decimation`` takes a mesh on standard input.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ notice that was sent in the moment of a crash may be sent twice; none is lost wi
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -21,7 +20,7 @@ from sbnode.config import Config, Notify
 from sbnode.errors import DestinationUnavailable
 from sbnode.jobs.client import Item, JobClient
 from sbnode.service.channels import post, send_mail
-from sbnode.spool import Spool
+from sbnode.spool import Spool, durable
 
 __all__ = ["Notices"]
 
@@ -124,12 +123,7 @@ class Notices:
             logger.info("notice_sent", channel=channel)
 
     def _keep(self) -> None:
-        unfinished = self._path.with_suffix(f".{os.getpid()}")
-        with unfinished.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self._state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._path)
+        durable.write(self._path, json.dumps(asdict(self._state)))
 
 
 def _channels(settings: Notify) -> dict[str, Callable[[dict[str, Any]], None]]:

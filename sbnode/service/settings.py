@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from sbnode import log
 from sbnode.config import Config, load_config
 from sbnode.errors import ConfigError
+from sbnode.spool import durable
 
 __all__ = ["RELOADED", "Settings", "merge", "write"]
 
@@ -105,12 +105,7 @@ def merge(old: Config, new: Config) -> tuple[Config, tuple[str, ...], tuple[str,
 
 def write(config: Config, path: Path) -> None:
     """Write ``config`` so that ``load_config`` reads it, for this user only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(config.model_dump_json(indent=1))
-    unfinished.replace(path)
+    durable.write(path, config.model_dump_json(indent=1), mode=0o600)
 
 
 def _is_reloaded(key: str) -> bool:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from sbnode import log, metrics
 from sbnode.audit import Audit
@@ -21,6 +22,9 @@ from sbnode.service.process import DRAIN_S, node_command, open_spool, signals
 from sbnode.service.settings import Settings
 from sbnode.spool import Spool
 
+if TYPE_CHECKING:
+    from sbnode.jobs.worker import Worker
+
 __all__ = ["adopt", "work"]
 
 PREDECESSOR_S = DRAIN_S + 10
@@ -29,7 +33,7 @@ ADOPTION_S = 15.0
 QUEUE_BYTES = 10_000_000
 """The queue in SQLite needs this much space at least."""
 LONGEST_STEP_S = 3600.0
-"""A new configuration waits this long for a running step, then the process ends and is started again."""
+"""A new configuration waits this long for a running step, which is then cut off and done again."""
 
 
 def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
@@ -49,7 +53,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     # The models and DBOS are heavy; the receiving process does without them.
     from sbnode import pipeline
     from sbnode.jobs.steps import Steps
-    from sbnode.jobs.worker import Worker, end_process
+    from sbnode.jobs.worker import Worker
 
     told = signals()
     if supervised:
@@ -69,21 +73,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     lease.announce(facts)
     logger = log.get_logger()
     logger.info("working", worker=config.queue.worker)
-    idle: set[str] = set()
-
-    def look_after(_: Callable[[], bool]) -> None:
-        nonlocal idle
-        try:
-            in_hand = queue.in_hand()
-        except QueueUnavailable as error:
-            end_process(error)
-        before, idle = idle, in_hand.pop(config.queue.worker, set()) - worker.running
-        if idle & before:
-            # The database couldn't be written when they ended: only a restart takes them up again.
-            end_process(QueueUnavailable(f"{len(idle & before)} workflows ended and the queue doesn't know how"))
-        _adopt_dead(config, config_file, in_hand)
-
-    adoption = Periodic("adoption", ADOPTION_S, look_after)
+    adoption = Periodic("adoption", ADOPTION_S, _Adoption(config, config_file, queue, worker).turn)
     adoption.start()
     settings = Settings(config, config_file)
 
@@ -121,6 +111,29 @@ def _wait_for_space(spool: Spool, stop: Event) -> None:
         log.get_logger().warning("work_paused", reason="the device of the spool is full")
     while spool.free_bytes() < QUEUE_BYTES and not stop.wait(1.0):
         pass
+
+
+class _Adoption:
+    """Looks after what was begun: work of a dead worker is given back, and a queue that lost track is noticed."""
+
+    def __init__(self, config: Config, config_file: Path | None, queue: JobClient, worker: Worker) -> None:
+        self._config, self._config_file, self._queue, self._worker = config, config_file, queue, worker
+        self._idle: set[str] = set()
+        """What the queue took for running at the last look, and this process wasn't doing."""
+
+    def turn(self, _: Callable[[], bool]) -> None:
+        """Look once; ends the process where the queue can't be read, or only a restart takes up what is stranded."""
+        from sbnode.jobs.worker import end_process
+
+        try:
+            in_hand = self._queue.in_hand()
+        except QueueUnavailable as error:
+            end_process(error)
+        before, self._idle = self._idle, in_hand.pop(self._config.queue.worker, set()) - self._worker.running
+        if stranded := before & self._idle:
+            # The database couldn't be written when they ended.
+            end_process(QueueUnavailable(f"{len(stranded)} workflows ended and the queue doesn't know how"))
+        _adopt_dead(self._config, self._config_file, in_hand)
 
 
 def _adopt_dead(config: Config, config_file: Path | None, names: Iterable[str]) -> None:

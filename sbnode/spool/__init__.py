@@ -6,7 +6,7 @@
     ├── commitments/            what archives were asked to prove and answered, and what is owed to senders
     └── tmp/<session>/          what is being written; swept when its process has gone
 
-Nothing is ever seen half-written: a file or folder is written under a passing name (but for commitments under ``tmp``),
+Nothing is ever seen half-written: a file or folder is written under a passing name (that of a small text beside it),
 flushed to the device, and only then given its name; the folder that holds the name is flushed too.
 """
 

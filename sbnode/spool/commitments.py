@@ -8,9 +8,7 @@ beside its own, flushed, and only then given it.
 from __future__ import annotations
 
 import json
-import os
 import time
-import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from pydicom.dataset import Dataset
 
 from sbnode.errors import NotUnderstood, SpoolError
 from sbnode.series import is_uid
+from sbnode.spool import durable
 
 __all__ = ["Commitments", "Reference", "Report", "Request"]
 
@@ -98,11 +97,11 @@ class Commitments:
 
     def ask(self, transaction_uid: str) -> None:
         """Note that an archive is being asked; only such a transaction may be reported."""
-        _write(_file(self._asked, transaction_uid), {})
+        durable.write(_file(self._asked, transaction_uid), json.dumps({}))
 
     def report(self, report: Report) -> None:
         """Keep an archive's answer, durably."""
-        _write(_file(self._reported, report.transaction_uid), asdict(report))
+        durable.write(_file(self._reported, report.transaction_uid), json.dumps(asdict(report)))
 
     def reported(self, transaction_uid: str) -> Report | None:
         """Return an archive's answer, if it came."""
@@ -118,7 +117,7 @@ class Commitments:
 
     def owe(self, request: Request) -> None:
         """Keep a sender's request until it is answered, durably."""
-        _write(_file(self._owed, request.transaction_uid), asdict(request))
+        durable.write(_file(self._owed, request.transaction_uid), json.dumps(asdict(request)))
 
     def owed(self) -> tuple[tuple[Request, float], ...]:
         """Return the requests that aren't answered, and for how many seconds each has waited."""
@@ -140,21 +139,6 @@ def _file(folder: Path, transaction_uid: str) -> Path:
     if not is_uid(transaction_uid):
         raise SpoolError("a Transaction UID is no UID")
     return folder / f"{transaction_uid}.json"
-
-
-def _write(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{uuid.uuid4().hex}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

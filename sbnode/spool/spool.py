@@ -20,6 +20,7 @@ from pydicom.uid import UID
 from sbnode.errors import ConflictingInstance, NotUnderstood, SpoolError, StorageFull, WrongSopClass
 from sbnode.series import PARSER_FAULTS, Instance, Series, SeriesKey, instance_of, is_uid
 from sbnode.spool.commitments import Commitments
+from sbnode.spool.durable import flush
 from sbnode.spool.header import image_digest, read_header
 from sbnode.spool.record import Record
 from sbnode.spool.session import open_session
@@ -68,7 +69,7 @@ class Spool:
         try:
             for folder in (self._incoming, self._results, path / "tmp"):
                 folder.mkdir(parents=True, exist_ok=True)
-            _flush(path)
+            flush(path)
             self._session, lock = open_session(path / "tmp")
         except OSError as error:
             raise SpoolError(f"the spool {path} can't be used: {error.strerror}. See spool.path.") from error
@@ -166,7 +167,7 @@ class Spool:
         doomed = self._session / uuid.uuid4().hex
         with suppress(FileNotFoundError):
             folder.rename(doomed)
-            _flush(folder.parent)
+            flush(folder.parent)
         shutil.rmtree(doomed, ignore_errors=True)
 
     def count(self, key: SeriesKey) -> int:
@@ -211,7 +212,7 @@ class Spool:
                 except OSError as error:
                     if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                         raise
-                _flush(self._results)
+                flush(self._results)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -263,7 +264,7 @@ class Spool:
         if kept.sha256 != record.sha256 or not _same_encoding(kept, record):
             return None
         # Who stored it may not have flushed the folder yet, and this sender is about to be answered too.
-        _flush(kept.instance.path.parent)
+        flush(kept.instance.path.parent)
         return Stored(kept.instance.key, kept.instance.path, False, kept.instance)
 
     def _correct(self, kept: Record, record: Record, calling_ae_title: str, data_set: bytes) -> Stored:
@@ -304,7 +305,7 @@ class Spool:
             self._make_durable_folder(target.parent)
             with self._folders_lock:  # against `remove_study`
                 name(tmp, target)
-            _flush(target.parent)
+            flush(target.parent)
         finally:
             tmp.unlink(missing_ok=True)
 
@@ -318,8 +319,8 @@ class Spool:
             if series in self._durable_folders:
                 return
             series.mkdir(parents=True, exist_ok=True)
-            _flush(series.parent)
-            _flush(self._incoming)
+            flush(series.parent)
+            flush(self._incoming)
             self._durable_folders.add(series)
 
     def _series_folder(self, key: SeriesKey) -> Path:
@@ -361,14 +362,5 @@ def _storage_full() -> Iterator[None]:
 def _flush_tree(folder: Path) -> None:
     for parent, _, names in os.walk(folder):
         for name in names:
-            _flush(Path(parent, name))
-        _flush(Path(parent))
-
-
-def _flush(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the device."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            flush(Path(parent, name))
+        flush(Path(parent))

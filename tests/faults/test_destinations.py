@@ -15,16 +15,15 @@ from pynetdicom import AE, evt
 
 from sbnode.jobs.client import Item
 from tests.integration.peers import HOST, free_port, wait_until
-from tests.integration.small_node import START_S, Archive, Node
+from tests.integration.small_node import MORTAL, START_S, Archive, Node
 from tests.jobs.fakes import OBJECTS
 
 pytestmark = [
-    pytest.mark.integration,
+    *MORTAL,
     pytest.mark.timeout(300),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
+
 
 TIMEOUT_S = 2
 ATTEMPTS = 3

@@ -14,14 +14,9 @@ from sbnode.errors import SpoolError
 from sbnode.spool import Spool
 from tests.conftest import unavailable
 from tests.integration.peers import http_status, wait_until
-from tests.integration.small_node import START_S, Archive, Node
+from tests.integration.small_node import MORTAL, START_S, Archive, Node
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(600),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*MORTAL, pytest.mark.timeout(600)]
 
 MB = 1_000_000
 DEVICE_MB = 96

@@ -17,14 +17,9 @@ from sbnode.service.working import ADOPTION_S
 from sbnode.spool import Spool
 from tests.integration.killer import Moment
 from tests.integration.peers import Postgres, wait_until
-from tests.integration.small_node import START_S, Archive, Node
+from tests.integration.small_node import MORTAL, START_S, Archive, Node
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(600),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*MORTAL, pytest.mark.timeout(600)]
 
 SLICES = 45
 IDLE_S = 3

@@ -10,13 +10,9 @@ import pytest
 from sbnode.spool import Spool
 from tests.faults import releases
 from tests.integration.peers import wait_until
-from tests.integration.small_node import START_S, Archive, Node
+from tests.integration.small_node import MORTAL, START_S, Archive, Node
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*MORTAL]
 
 SPOOLS = sorted((Path(__file__).parent / "spools").glob("*.tar.xz"))
 

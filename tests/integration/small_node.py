@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import pytest
 import yaml
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -27,6 +28,12 @@ from tests.integration.peers import free_port, listens, program, wait_until
 from tests.jobs.fakes import OBJECTS
 from tests.scp.instances import ct_slice, files
 
+MORTAL = (
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+)
+"""Marks of tests in which processes and connections die on purpose."""
 START_S = 120
 """Long, because the machine may be busy; a start takes a few seconds."""
 
@@ -207,6 +214,14 @@ class Node:
         queue = JobClient(settings, Spool(settings.spool.path, 0))
         try:
             return queue.items()
+        finally:
+            queue.close()
+
+    def retry(self, name: str) -> list[str]:
+        settings = load_config(self.config)
+        queue = JobClient(settings, Spool(settings.spool.path, 0))
+        try:
+            return queue.retry(name)
         finally:
             queue.close()
 

@@ -16,27 +16,10 @@ import pytest
 import yaml
 
 from tests.integration.peers import free_port, listens, wait_until
-from tests.integration.small_node import START_S, Archive, Node
+from tests.integration.small_node import MORTAL, START_S, Archive, Node
 from tests.jobs.fakes import OBJECTS
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(600),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
-@pytest.fixture
-def archive_port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def archive(archive_port: int) -> Iterator[Archive]:
-    made = Archive(archive_port)
-    yield made
-    made.close()
+pytestmark = [*MORTAL, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -138,6 +121,11 @@ def test_a_job_that_kills_its_worker_three_times_is_a_dead_letter_and_the_next_o
     poison.unlink()
     node.send("1.2.4")
     both_arrive(archive)
+    # And what was given up is done after all, once that is asked for.
+    (dead,) = [item.id for item in node.items() if item.reason == "the worker died each time it tried"]
+    assert node.retry(dead) == [dead]
+    wait_until(lambda: node.is_done(dead), START_S, "the job is done", 1.0)
+    assert node.runs == 5
 
 
 def test_another_worker_takes_over_what_a_dead_one_had_in_hand(
