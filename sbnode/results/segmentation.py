@@ -16,7 +16,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
-from sbnode import IMPLEMENTATION_CLASS_UID, __version__
+from sbnode import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, __version__
 from sbnode.errors import NoSkullBase
 from sbnode.inference.bone import Bone
 from sbnode.inference.volume import Volume
@@ -348,7 +348,7 @@ def stamp(result: Dataset, derivation: Derivation) -> None:
     """Name the software in the file, and set the dates that highdicom takes from the clock to that of the job."""
     made_at = derivation.made_at
     result.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    result.file_meta.ImplementationVersionName = "SBNODE"
+    result.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     result.SeriesDate = result.InstanceCreationDate = made_at.strftime("%Y%m%d")
     result.SeriesTime = result.InstanceCreationTime = made_at.strftime("%H%M%S.%f")
     for item in result.get("ContributingEquipmentSequence", []):

@@ -14,7 +14,7 @@ from typing import cast
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 
-from sbnode import IMPLEMENTATION_CLASS_UID
+from sbnode import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from sbnode.config import Config
 from sbnode.errors import ConfigError
 from sbnode.scp.completion import ExpectedCount, Retrieve
@@ -169,7 +169,7 @@ def _application_entity(config: Config) -> AE:
     receive = config.receive
     entity = AE(ae_title=config.node.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    entity.implementation_version_name = "SBNODE"
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     entity.supported_contexts = presentation_contexts()
     # Connections without an association are counted here too; the associations themselves, in the handlers.
     entity.maximum_associations = receive.max_associations + _MAX_SILENT_CONNECTIONS + GIVING_WAY

@@ -21,6 +21,7 @@ from typing import Any, cast
 from pynetdicom.transport import ThreadedAssociationServer
 
 from sbnode.log import fault, get_logger
+from sbnode.scp.reactor import AssociationHandler
 
 __all__ = ["GIVING_WAY", "AssociationServer", "accept_tls_from"]
 
@@ -29,13 +30,13 @@ _CONTROL_PDU_BYTES = 1_000_000
 """An A-ASSOCIATE-RQ with 128 contexts of 40 transfer syntaxes has half of this."""
 _PDV_HEAD_BYTES = 12
 """Some peers count the PDV item headers out of the maximum length (PS3.8 D.1)."""
-_READ_BYTES = 65536
+_READ_BYTES = 131_072
 GIVING_WAY = 32
 """So many connections that were broken off may still have their threads; they count in pynetdicom's limit."""
 
 
 class _PduStream:
-    """Serves the many small reads of pynetdicom from few large ones, and never reads beyond the end of a PDU.
+    """Makes the many small reads of pynetdicom few large ones, and never reads beyond the end of a PDU.
 
     So select() on the socket stays true: between two PDUs nothing is held back here.
     """
@@ -46,28 +47,27 @@ class _PduStream:
         self._head = b""
         self._rest_bytes = 0
         self._deadline_s = 0.0
-        self._held = memoryview(b"")
         self.silent = True
         """No whole PDU has come yet."""
 
     def read(self, receive: Callable[[int], bytes], size: int) -> bytes:
-        """Return up to ``size`` bytes of the current PDU (PS3.8 section 9.3.1), taking more with ``receive``.
+        """Return the next bytes of the current PDU (PS3.8 section 9.3.1), taking them with ``receive``.
+
+        Of its head they are ``size`` at most; of the rest as many as there are: pynetdicom asks for 4096 again and
+        again, and takes all that it gets.
 
         Raises:
             OSError: the PDU is longer than allowed or took longer than allowed, or the connection broke. On
                 each of them pynetdicom gives the association up as aborted.
         """
-        if not self._held:
-            if not self._rest_bytes:
-                return self._begin(receive(min(size, _PDU_HEAD_BYTES - len(self._head))))
-            if time.monotonic() > self._deadline_s:
-                raise TimeoutError("a PDU took too long")
-            chunk = receive(min(self._rest_bytes, _READ_BYTES))
-            self._rest_bytes = self._rest_bytes - len(chunk) if chunk else 0
-            self.silent = self.silent and (self._rest_bytes > 0 or not chunk)
-            self._held = memoryview(chunk)
-        piece, self._held = self._held[:size], self._held[size:]
-        return bytes(piece)
+        if not self._rest_bytes:
+            return self._begin(receive(min(size, _PDU_HEAD_BYTES - len(self._head))))
+        if time.monotonic() > self._deadline_s:
+            raise TimeoutError("a PDU took too long")
+        chunk = receive(min(self._rest_bytes, _READ_BYTES))
+        self._rest_bytes = self._rest_bytes - len(chunk) if chunk else 0
+        self.silent = self.silent and (self._rest_bytes > 0 or not chunk)
+        return chunk
 
     def _begin(self, received: bytes) -> bytes:
         if not self._head:
@@ -121,7 +121,7 @@ class AssociationServer(ThreadedAssociationServer):
     daemon_threads = True
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
+        super().__init__(*arguments, **{**keywords, "request_handler": AssociationHandler})
         self._silent: list[_PduSocket | _PduTlsSocket] = []
 
     def get_request(self) -> tuple[socket.socket, Any]:

@@ -15,7 +15,7 @@ from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
-from sbnode import IMPLEMENTATION_CLASS_UID
+from sbnode import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from sbnode.config import Peer, Tls
 from sbnode.errors import ConfigError, DestinationRefused, DestinationUnavailable
 from sbnode.tls import client_context
@@ -70,7 +70,7 @@ def _request(
 ) -> Association:
     entity = AE(ae_title=calling_ae_title)
     entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    entity.implementation_version_name = "SBNODE"
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     # pynetdicom waits for ever for a connection unless told otherwise.
     entity.connection_timeout = destination.timeout_s
     entity.acse_timeout = destination.timeout_s
