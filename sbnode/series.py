@@ -91,6 +91,8 @@ class Instance:
     """Digest of all that results take over from the header: patient and study."""
     corrections: int = 0
     """How often this instance came again with other attributes of patient or study."""
+    superseded: tuple[str, ...] = ()
+    """``filing`` of the versions that it took the place of, the latest ones, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

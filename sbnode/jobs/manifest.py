@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -18,6 +18,7 @@ from sbnode.spool import Spool, durable
 __all__ = ["Manifest"]
 
 _FOLDER = "jobs"
+_DECISION = frozenset(entry.name for entry in fields(Decision))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,5 +147,7 @@ def _digest(study: Sequence[Series]) -> str:
 
 
 def _decision(content: dict[str, Any]) -> Decision:
-    destinations = content.get("destinations")
-    return Decision(**{**content, "destinations": None if destinations is None else tuple(destinations)})
+    """Read what is known here: a later release may have written more."""
+    known = {name: content[name] for name in _DECISION & content.keys()}
+    destinations = known.get("destinations")
+    return Decision(**{**known, "destinations": None if destinations is None else tuple(destinations)})

@@ -285,6 +285,8 @@ class Handlers:
                 self._count(event.assoc, stored)
             if stored.new and stored.instance.corrections:
                 get_logger().info("instance_corrected", instance=short_hash(sop_instance_uid))
+            if stored.late:
+                get_logger().info("instance_superseded", instance=short_hash(sop_instance_uid))
             return SUCCESS, stored.new
         return status, False
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
@@ -47,6 +47,9 @@ class _State:
     """When the last notice was made, in seconds since 1970."""
     waiting: list[dict[str, Any]] = field(default_factory=list)
     """Notices on their way: channel, content, attempts, made_s, next_s."""
+
+
+_KEPT = frozenset(entry.name for entry in fields(_State))
 
 
 class Notices:
@@ -167,9 +170,11 @@ def _content(config: Config, state: _State) -> dict[str, Any]:
 
 def _read(path: Path) -> _State:
     try:
-        return _State(**json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        # What a later release wrote besides is left out.
+        return _State(**{name: content[name] for name in _KEPT & content.keys()})
     except FileNotFoundError:
         return _State()
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         log.get_logger().warning("notices_forgotten", **log.fault(error))
         return _State()

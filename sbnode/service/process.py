@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -14,13 +15,14 @@ from sbnode.config import Config
 from sbnode.errors import ConfigError, SpoolError
 from sbnode.spool import Spool
 
-__all__ = ["DRAIN_S", "Signals", "node_command", "open_spool", "signals"]
+__all__ = ["DRAIN_S", "Signals", "node_command", "open_spool", "reload_held", "signals"]
 
 DRAIN_S = 20.0
 """A running step may take this long to end after SIGTERM; what doesn't end is done again after the next
 start.
 """
 _POLL_S = 0.5
+_HELD = frozenset({signal.SIGHUP})
 
 
 def open_spool(config: Config) -> Spool:
@@ -69,4 +71,15 @@ def signals() -> Signals:
     signal.signal(signal.SIGTERM, on_stop)
     signal.signal(signal.SIGINT, on_stop)
     signal.signal(signal.SIGHUP, on_stop if sys.stderr.isatty() else on_reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
     return found
+
+
+@contextmanager
+def reload_held() -> Iterator[None]:
+    """Have a process that is started here keep a SIGHUP until it calls ``signals``; by default it would end it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

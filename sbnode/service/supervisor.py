@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from sbnode import log, metrics
 from sbnode.errors import ConfigError
-from sbnode.service.process import DRAIN_S, node_command
+from sbnode.service.process import DRAIN_S, node_command, reload_held
 
 __all__ = ["Supervisor"]
 
@@ -66,7 +66,8 @@ class Supervisor:
         while not self._stop.is_set():
             started = time.monotonic()
             metrics.WORKER_STARTS.inc()
-            self._child = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+            with reload_held():
+                self._child = subprocess.Popen(self._command, stdin=subprocess.PIPE)
             code = self._child.wait()
             if self._stop.is_set():
                 return

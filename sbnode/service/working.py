@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -18,7 +17,7 @@ from sbnode.errors import ConfigError, QueueUnavailable
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.lease import Lease
 from sbnode.service.periodic import Periodic
-from sbnode.service.process import DRAIN_S, node_command, open_spool, signals
+from sbnode.service.process import DRAIN_S, node_command, open_spool, reload_held, signals
 from sbnode.service.settings import Settings
 from sbnode.spool import Spool
 
@@ -85,10 +84,9 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
                 logger.info("worker_begins_anew", worker=config.queue.worker)
                 audit.close()
                 sys.stderr.flush()
-                # Until the new one listens to it: by default it would end it.
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)
                 command = node_command(config_file, "work", *(["--supervised"] if supervised else []))
-                os.execv(command[0], command)
+                with reload_held():
+                    os.execv(command[0], command)
 
     told.wait(begin_anew)
     drained = worker.drain(DRAIN_S)

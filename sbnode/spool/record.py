@@ -29,6 +29,8 @@ _PRIVATE_CREATOR_UID = "2.25.113859004938114732905261093822746165307"
 _PREAMBLE = bytes(128) + b"DICM"
 _GROUP_LENGTH_ELEMENT_BYTES = 12
 _FACTS = frozenset(field.name for field in fields(Instance)) - {"path"}
+_LASTING = frozenset({"patient", "filing", "corrections", "superseded"})
+"""Facts that aren't read from the header again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,15 @@ class Record:
     sha256: str
     """Of the data set as received, hexadecimal."""
     data_set_bytes: int
+    calling_ae_title: str
+    """Of who sent it."""
 
     @classmethod
-    def of(cls, instance: Instance, data_set: bytes) -> Record:
+    def of(cls, instance: Instance, data_set: bytes, calling_ae_title: str) -> Record:
         """Describe ``data_set``, whose header facts are ``instance``."""
-        return cls(instance, sha256(data_set).hexdigest(), len(data_set))
+        return cls(instance, sha256(data_set).hexdigest(), len(data_set), calling_ae_title)
 
-    def prefix(self, calling_ae_title: str) -> bytes:
+    def prefix(self) -> bytes:
         """Return all that precedes the data set in its file."""
         instance = self.instance
         # By hand: with pydicom it takes as long as flushing the file.
@@ -57,7 +61,7 @@ class Record:
                 _element(0x0010, b"UI", instance.transfer_syntax_uid),
                 _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
                 _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
-                _element(0x0016, b"AE", calling_ae_title),
+                _element(0x0016, b"AE", self.calling_ae_title),
                 _element(0x0100, b"UI", _PRIVATE_CREATOR_UID),
                 _element(0x0102, b"OB", self._encoded()),
             )
@@ -83,7 +87,8 @@ class Record:
             meta = read_file_meta_info(path)
             content = json.loads(meta.PrivateInformation)
             begin = len(_PREAMBLE) + _GROUP_LENGTH_ELEMENT_BYTES + meta.FileMetaInformationGroupLength
-            record = cls(_instance(content["facts"], path), content["sha256"], content["bytes"])
+            sender = str(meta.get("SourceApplicationEntityTitle", ""))
+            record = cls(_instance(content["facts"], path), content["sha256"], content["bytes"], sender)
             expected = begin + record.data_set_bytes
             after = path.stat()
         except (InvalidDicomError, *PARSER_FAULTS) as error:
@@ -124,9 +129,11 @@ def _element(number: int, vr: bytes, value: str | bytes) -> bytes:
 
 
 def _instance(facts: dict[str, Any], path: Path) -> Instance:
-    """Build the instance from its kept facts; from its header when another version of sbnode kept others."""
-    if facts.keys() != _FACTS:
-        return replace(read_instance(path), corrections=int(facts.get("corrections", 0)))
+    """Build the instance from its kept facts; from its header too when another version of sbnode kept others."""
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    if facts.keys() != _FACTS:
+        # What jobs go by stays what it was, whatever this version would make of the header: work in flight would be
+        # taken for corrected.
+        return replace(read_instance(path), **{name: values[name] for name in _LASTING & facts.keys()})
     values["key"] = SeriesKey(*values["key"])
     return Instance(path=path, **values)

@@ -30,18 +30,21 @@ __all__ = ["Spool", "Stored"]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMLINK})
 _JOB_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SUFFIX = ".dcm"
+_VERSIONS = 32
+"""So many versions that a correction took the place of are remembered of an instance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """Where an instance is kept. ``new`` is False when the very same data set was there already; ``instance`` says how
-    often it took the place of an earlier one (``corrections``).
+    often it took the place of an earlier one (``corrections``). ``late``: it was, and a correction has taken its place.
     """
 
     key: SeriesKey
     path: Path
     new: bool
     instance: Instance
+    late: bool = False
 
 
 class Spool:
@@ -86,7 +89,8 @@ class Spool:
         """Keep a data set as it was received. When this returns, it survives a power cut.
 
         A SOP Instance UID names one image in a study: the first one stays. The same image with other attributes of
-        patient or study takes its place: so archives send studies again after a correction or merge of patients.
+        patient or study takes its place: so archives send studies again after a correction or merge of patients. What a
+        correction replaced stays replaced, unless who sent the correction takes it back.
 
         Raises:
             NotUnderstood: the data set can't be parsed, is truncated, or isn't what was announced.
@@ -96,14 +100,14 @@ class Spool:
             OSError: the device failed in another way.
         """
         instance = self._parse(sop_class_uid, sop_instance_uid, transfer_syntax_uid, dataset_bytes)
-        record = Record.of(instance, dataset_bytes)
+        record = Record.of(instance, dataset_bytes, calling_ae_title)
         with _storage_full():
             while (kept := self._kept(record)) is None:
                 # When another association is faster, look at what it stored.
                 with suppress(FileExistsError):
-                    self._write(record, calling_ae_title, dataset_bytes, self._name)
+                    self._write(record, dataset_bytes, self._name)
                     return Stored(instance.key, instance.path, True, instance)
-            return self._again(kept, record) or self._correct(kept, record, calling_ae_title, dataset_bytes)
+            return self._again(kept, record) or self._correct(kept, record, dataset_bytes)
 
     def series(self, study_instance_uid: str) -> tuple[Series, ...]:
         """Return the series of a study, sorted by their UIDs; none when the study isn't there.
@@ -267,7 +271,7 @@ class Spool:
         flush(kept.instance.path.parent)
         return Stored(kept.instance.key, kept.instance.path, False, kept.instance)
 
-    def _correct(self, kept: Record, record: Record, calling_ae_title: str, data_set: bytes) -> Stored:
+    def _correct(self, kept: Record, record: Record, data_set: bytes) -> Stored:
         """Put the same image with other attributes of patient or study in the place of the one that is kept."""
         with self._corrections_lock:  # one at a time: each holds a second data set in memory
             kept = self._kept(record) or kept  # another association may have sent a correction meanwhile
@@ -275,8 +279,12 @@ class Spool:
                 return again
             if not self._same_image(kept, record, data_set):
                 raise ConflictingInstance("another data set with this SOP Instance UID is stored already")
-            instance = replace(record.instance, corrections=kept.instance.corrections + 1)
-            self._write(replace(record, instance=instance), calling_ae_title, data_set, os.replace)
+            before = kept.instance
+            if record.instance.filing in before.superseded and record.calling_ae_title != kept.calling_ae_title:
+                return Stored(before.key, before.path, False, before, late=True)
+            versions = (*before.superseded, before.filing)[-_VERSIONS:]
+            instance = replace(record.instance, corrections=before.corrections + 1, superseded=versions)
+            self._write(replace(record, instance=instance), data_set, os.replace)
             return Stored(instance.key, instance.path, True, instance)
 
     def _same_image(self, kept: Record, record: Record, data_set: bytes) -> bool:
@@ -288,9 +296,7 @@ class Spool:
         }
         return len(digests) == 1
 
-    def _write(
-        self, record: Record, calling_ae_title: str, data_set: bytes, name: Callable[[Path, Path], None]
-    ) -> None:
+    def _write(self, record: Record, data_set: bytes, name: Callable[[Path, Path], None]) -> None:
         """Write a data set under a passing name, flush it, and have ``name`` give it its own."""
         if self.free_bytes() - record.data_set_bytes < self._min_free_bytes:
             raise StorageFull("the spool's free space is below spool.min_free_bytes")
@@ -298,7 +304,7 @@ class Spool:
         tmp = self._session / uuid.uuid4().hex
         try:
             with tmp.open("xb") as file:
-                file.write(record.prefix(calling_ae_title))
+                file.write(record.prefix())
                 file.write(data_set)
                 file.flush()
                 os.fsync(file.fileno())
@@ -345,7 +351,7 @@ def _same_encoding(one: Record, other: Record) -> bool:
 
 def _facts(instance: Instance) -> Instance:
     """Return what the header says of the image, and not of patient and study."""
-    return replace(instance, path=Path(), patient="", filing="", corrections=0)
+    return replace(instance, path=Path(), patient="", filing="", corrections=0, superseded=())
 
 
 @contextmanager

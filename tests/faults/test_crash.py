@@ -191,6 +191,22 @@ def test_a_worker_that_dies_while_the_configuration_is_being_edited_comes_back(n
     node.config.write_text(good)
 
 
+def test_a_reload_while_the_worker_is_just_starting_waits_for_it(node: Node) -> None:
+    """By default SIGHUP ends a process that doesn't listen to it yet."""
+    wait_until(lambda: logged(node, "working"), START_S, "the first worker works")
+    first = node.worker_pid
+    node.kill_worker()
+    wait_until(lambda: node.workers not in ((), (first,)), START_S, "it is started again, and takes seconds to listen")
+    worker = node.worker_pid
+    edit(node, region="all_bone")
+    node.hang_up()
+    wait_until(lambda: logged(node, "configuration_reloaded"), START_S, "the node has passed it on")
+    wait_until(lambda: node.log().count('"working"') >= 2, START_S, "the worker works")
+    assert node.worker_pid == worker
+    died = [line for line in node.log().splitlines() if "worker_died" in line]
+    assert len(died) == 1, "the one that was killed"
+
+
 def test_a_reload_lets_the_running_step_end_and_sends_to_new_destinations(node: Node, archive: Archive) -> None:
     node.will("slow", "4")
     node.send("1.2.3")

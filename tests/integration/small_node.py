@@ -137,12 +137,17 @@ class Node:
     @property
     def worker_pid(self) -> int:
         """Of the worker that the receiving process started."""
+        (child,) = self.workers
+        return child
+
+    @property
+    def workers(self) -> tuple[int, ...]:
+        """The worker that the receiving process started, if it runs."""
         children: set[int] = set()
         for file in Path(f"/proc/{self.pid}/task").glob("*/children"):
             with suppress(FileNotFoundError):  # a thread that has ended meanwhile
                 children |= {int(pid) for pid in file.read_text().split()}
-        (child,) = children
-        return child
+        return tuple(children)
 
     def kill_worker(self) -> None:
         os.kill(self.worker_pid, signal.SIGKILL)

@@ -33,8 +33,8 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool", min_free_bytes=0)
 
 
-def keep(spool: Spool, dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> Stored:
-    return spool.store(CTImageStorage, dataset.SOPInstanceUID, syntax, "PACS", encoded(dataset, syntax))
+def keep(spool: Spool, dataset: Dataset, syntax: str = ExplicitVRLittleEndian, sender: str = "PACS") -> Stored:
+    return spool.store(CTImageStorage, dataset.SOPInstanceUID, syntax, sender, encoded(dataset, syntax))
 
 
 def other_patients(dataset: Dataset) -> None:
@@ -96,6 +96,35 @@ def test_going_back_to_the_first_is_a_correction_too(spool: Spool) -> None:
         assert keep(spool, ct_slice(patient=patient)).new
         digests.append(spool.series(STUDY)[0].digest)
     assert len(set(digests)) == 3
+
+
+def test_a_late_copy_of_what_was_corrected_changes_nothing(spool: Spool) -> None:
+    """A modality repeats its sending after the archive has corrected the patient."""
+    keep(spool, ct_slice(patient="WRONG"), sender="MODALITY")
+    corrected = keep(spool, ct_slice(patient="RIGHT"))
+    late = keep(spool, ct_slice(patient="WRONG"), sender="MODALITY")
+    assert (late.new, late.late, late.instance) == (False, True, corrected.instance)
+    assert pydicom.dcmread(corrected.path).PatientID == "RIGHT"
+    twice = keep(spool, ct_slice(patient="BEST"))
+    for patient in ("WRONG", "RIGHT"):
+        assert keep(spool, ct_slice(patient=patient), sender="MODALITY").late
+    assert spool.series(STUDY)[0].instances == (twice.instance,)
+
+
+def test_who_corrected_may_take_it_back(spool: Spool) -> None:
+    keep(spool, ct_slice(patient="RIGHT"), sender="MODALITY")
+    keep(spool, ct_slice(patient="WRONG"))
+    back = keep(spool, ct_slice(patient="RIGHT"))
+    assert (back.new, back.late, back.instance.corrections) == (True, False, 2)
+    assert pydicom.dcmread(back.path).PatientID == "RIGHT"
+    assert keep(spool, ct_slice(patient="WRONG"), sender="MODALITY").late
+
+
+def test_versions_are_remembered_in_bounds(spool: Spool) -> None:
+    for number in range(40):
+        stored = keep(spool, ct_slice(patient=f"P{number}"))
+    assert len(stored.instance.superseded) == 32
+    assert stored.instance.corrections == 39
 
 
 def move(dataset: Dataset) -> None:
