@@ -105,6 +105,8 @@ class Node(_Section):
     """Of plain associations; None: none are taken."""
     tls_port: Port | None = None
     tls: Tls | None = None
+    drain_s: float = Field(30.0, ge=0, le=3600)
+    """After SIGTERM, open associations and running steps have this long to end."""
 
     @model_validator(mode="after")
     def _ports_fit(self) -> Node:

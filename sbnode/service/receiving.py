@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     )
     status = _status_server(config, spool, queue, supervisor, certificates)
     logger = log.get_logger()
+    drain_s = config.node.drain_s
 
     def reload() -> None:
         if settings.reload(lambda config: write(config, in_force)):
@@ -102,14 +104,17 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
             worker=with_worker,
         )
         told.wait(reload)
-        logger.info("stopping")
+        logger.info("stopping", drain_s=drain_s)
         audit.application(started=False)
     finally:
-        receiver.stop()
+        deadline_s = time.monotonic() + drain_s
+        if supervisor is not None:
+            supervisor.drain()
+        receiver.stop(drain_s)
         for periodic in background:
             periodic.stop()
         if supervisor is not None:
-            supervisor.stop()
+            supervisor.stop(max(0.0, deadline_s - time.monotonic()))
         status.stop()
         queue.close()
         audit.close()

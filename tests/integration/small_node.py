@@ -157,6 +157,11 @@ class Node:
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
 
+    def begin_to_terminate(self) -> None:
+        """Send SIGTERM and don't wait."""
+        assert self._process is not None
+        self._process.terminate()
+
     def terminate(self) -> int:
         assert self._process is not None
         self._process.terminate()
