@@ -30,6 +30,7 @@ from sbnode.config import Config, load_config
 from sbnode.errors import ConfigError, ModelError, SbnodeError, SeriesError
 
 if TYPE_CHECKING:
+    from sbnode.doctor import Finding
     from sbnode.explanation import Explanation
     from sbnode.jobs.client import Item, JobClient
     from sbnode.pipeline import Outcome
@@ -282,6 +283,55 @@ def check(config: ConfigOption = None) -> None:
         worst = ExitCode.CONFIGURATION if ExitCode.CONFIGURATION in codes else max(codes)
         if worst is not ExitCode.DONE:
             raise typer.Exit(worst)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE.tar.gz", help="Also write a bundle of all facts, without patient data."
+        ),
+    ] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", metavar="FILE", help="The node's log; its records go into the bundle, other lines don't."
+        ),
+    ] = None,
+    log_lines: Annotated[int, typer.Option("--lines", min=1, help="How many of its last lines are looked at.")] = 1000,
+) -> None:
+    """Say what is wrong with this node and its machine, and what to do; gather the facts for whoever helps.
+
+    Looks at more than [bold]sbnode check[/bold]: device and space of the spool, memory, limits, clock, worker, queue,
+    certificates, and whether the configuration is in force. Works while the node runs and while it doesn't, and
+    changes nothing. Run it as the node's user.
+
+    Example: [cyan]sbnode doctor --config config.yaml --out bundle.tar.gz[/cyan]
+    """
+    with _exit_codes():
+        settings = load_config(config)
+        from sbnode import log
+        from sbnode.doctor import examine, write_bundle
+
+        log.configure(settings.log)
+        found = examine(settings, _print_finding)
+        if out is not None:
+            write_bundle(found, out, log_file, log_lines)
+            _out.print(f"written: {out}", highlight=False, soft_wrap=True, markup=False)
+        faults = [finding for finding in found.findings if finding.level == "fail"]
+        if faults:
+            wrong = any(finding.is_configuration for finding in faults)
+            raise typer.Exit(ExitCode.CONFIGURATION if wrong else ExitCode.FAILED)
+
+
+def _print_finding(finding: Finding) -> None:
+    colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.level]
+    line = Text(f"{finding.level:<5}", style=colour) + Text(finding.name)
+    _out.print(line + Text(f": {finding.seen}" if finding.seen else ""), highlight=False, soft_wrap=True)
+    if finding.remedy:
+        _out.print(Text(f"     {finding.remedy}", style="bold"), highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -1,0 +1,9 @@
+"""What is wrong with a node and what to do, and the facts of it in one file without patient data, for whoever helps."""
+
+from __future__ import annotations
+
+from sbnode.doctor.bundle import write_bundle
+from sbnode.doctor.examination import Examination, examine
+from sbnode.doctor.finding import Finding
+
+__all__ = ["Examination", "Finding", "examine", "write_bundle"]
