@@ -18,6 +18,7 @@ from sbnode.scp.server import Receiver
 from sbnode.scu.archive import Archives
 from sbnode.service.certificates import CertificateWatch
 from sbnode.service.commitments import Reporter
+from sbnode.service.manager import tell_manager
 from sbnode.service.notices import Notices
 from sbnode.service.periodic import Periodic
 from sbnode.service.process import open_spool, signals
@@ -103,7 +104,9 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
             status_port=config.status.port,
             worker=with_worker,
         )
+        tell_manager("READY=1")
         told.wait(reload)
+        tell_manager("STOPPING=1")
         logger.info("stopping", drain_s=drain_s)
         audit.application(started=False)
     finally:

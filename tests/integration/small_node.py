@@ -103,6 +103,10 @@ class Node:
         self._process = self._spawn(self.config, "serve", *options)
         wait_until(lambda: listens(self.port), START_S, "the node listens")
 
+    def adopt(self, process: subprocess.Popen[bytes]) -> None:
+        """Take over a receiving process that was started in another way."""
+        self._process = process
+
     def start_worker(self, name: str) -> subprocess.Popen[bytes]:
         """Start a worker of its own, on the same spool."""
         content = yaml.safe_load(self.config.read_text())
