@@ -14,10 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 
 import pydicom
 import yaml
@@ -34,6 +35,7 @@ from simulator.head import simulate_head, write_head
 
 READY_S = 120.0
 RESULT_S = 1800.0
+SAMPLE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +52,56 @@ class Row:
     result_s: float
     receiving_peak_bytes: int
     worker_peak_bytes: int
+    together_bytes: int
+    """The most that all processes of the node held at one time."""
+
+
+class Memory:
+    """Looks again and again how much a process and its descendants hold: some of these live for seconds only."""
+
+    def __init__(self, pid: int) -> None:
+        self.most_bytes = 0
+        self._pid = pid
+        self._stop = Event()
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """Return the most that was seen."""
+        self._stop.set()
+        self._thread.join()
+        return self.most_bytes
+
+    def _run(self) -> None:
+        while not self._stop.wait(SAMPLE_S):
+            self.most_bytes = max(self.most_bytes, sum(map(_resident_bytes, _family(self._pid))))
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it ended meanwhile
+            for child in file.read_text().split():
+                yield from _family(int(child))
+
+
+def _resident_bytes(pid: int) -> int:
+    """What a process alone holds, and its share of what it shares (proc(5), smaps_rollup)."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 @contextmanager
-def node(config_file: Path) -> Iterator[None]:
-    """`sbnode serve`, in a process of its own."""
+def node(config_file: Path) -> Iterator[int]:
+    """`sbnode serve`, in a process of its own, whose id this is."""
     command = [sys.executable, "-m", "sbnode.cli", "serve", "--config", str(config_file)]
     with config_file.with_name("node.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait(120)
@@ -72,7 +114,8 @@ def measure(name: str, files: list[Path], folder: Path) -> Row:
     try:
         config_file = _configure(folder, archive.port)
         config = load_config(config_file)
-        with node(config_file):
+        with node(config_file) as pid:
+            memory = Memory(pid)
             assert config.node.port is not None
             wait_for(config.node.port)
             _wait_for_worker(config)
@@ -83,6 +126,7 @@ def measure(name: str, files: list[Path], folder: Path) -> Row:
                 raise SystemExit(f"{name}: no result came; the log is {folder / 'node.log'}")
             _wait_for_queue(config)
             done = time.monotonic()
+            together = memory.stop()
             peaks = {process.role: process.peak_bytes or 0 for process in find_processes(config)}
     finally:
         archive.stop()
@@ -98,6 +142,7 @@ def measure(name: str, files: list[Path], folder: Path) -> Row:
         result_s=done - sent,
         receiving_peak_bytes=peaks["receiving"],
         worker_peak_bytes=peaks["worker"],
+        together_bytes=together,
     )
 
 
@@ -109,15 +154,16 @@ def table(rows: list[Row], load: float) -> str:
         "",
         "What one study takes, by `python -m benchmarks.sizing`: a node with its defaults and an empty spool is sent",
         "the study and sends four kinds of objects to an archive on the same machine. Memory is the most that each",
-        "process held (VmHWM), its share of libraries included.",
+        "of its two processes held (VmHWM), and the most that all its processes held at one time (Pss, seen every",
+        f"{SAMPLE_S} s).",
         "",
         f"{machine.usable_cores} cores {platform.machine()} ({machine.processor}), "
         f"{(machine.memory_bytes or 0) / 1e9:.0f} GB, {datetime.now(UTC):%Y-%m-%d}. "
         f"Load average before the first study {load:.1f}, after the last {os.getloadavg()[0]:.1f}.",
         "",
         "| study | slices | as sent | incoming, MB | results, MB | queue, MB | to receive, s | to results, s "
-        "| memory receiving, GB | memory worker, GB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| memory receiving, GB | memory worker, GB | memory together, GB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         cells = (
@@ -127,7 +173,7 @@ def table(rows: list[Row], load: float) -> str:
             *(f"{size / 1e6:.1f}" for size in (row.incoming_bytes, row.results_bytes, row.queue_bytes)),
             f"{row.receiving_s:.1f}",
             f"{row.result_s:.0f}",
-            *(f"{size / 1e9:.2f}" for size in (row.receiving_peak_bytes, row.worker_peak_bytes)),
+            *(f"{size / 1e9:.2f}" for size in (row.receiving_peak_bytes, row.worker_peak_bytes, row.together_bytes)),
         )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"

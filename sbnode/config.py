@@ -614,7 +614,10 @@ def load_config(path: Path | None) -> Config:
         return Config()
     try:
         content = read_document(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        hint = "; name your configuration with --config" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{path}: it can't be read ({error.strerror}){hint}") from error
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: the file must hold keys and values, not {type(content).__name__}")

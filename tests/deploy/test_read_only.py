@@ -1,5 +1,5 @@
-"""As in a container that may do little: the root is read-only, no capability, no new privileges. A mount namespace shows,
-without a container runtime, that spool and temporary folder are all that is written to.
+"""As in a container that may do little: the root is read-only, no capability, no new privileges. A mount namespace
+shows, without a container runtime, that spool and temporary folder are all that is written to.
 """
 
 from __future__ import annotations
