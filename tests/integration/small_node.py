@@ -60,8 +60,10 @@ class Archive:
         return status
 
     def close(self) -> None:
-        assert self._server is not None
-        self._server.shutdown()
+        """Close the port, once."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
 
 
 class Node:
