@@ -155,7 +155,7 @@ def table(rows: list[Row], load: float) -> str:
         "What one study takes, by `python -m benchmarks.sizing`: a node with its defaults and an empty spool is sent",
         "the study and sends four kinds of objects to an archive on the same machine. Memory is the most that each",
         "of its two processes held (VmHWM), and the most that all its processes held at one time (Pss, seen every",
-        f"{SAMPLE_S} s).",
+        f"{SAMPLE_S} s). Seconds are longer where the machine does other work too: its load is said below.",
         "",
         f"{machine.usable_cores} cores {platform.machine()} ({machine.processor}), "
         f"{(machine.memory_bytes or 0) / 1e9:.0f} GB, {datetime.now(UTC):%Y-%m-%d}. "
