@@ -31,7 +31,7 @@ from sbnode.errors import ConfigError, ModelError, SbnodeError, SeriesError
 from sbnode.shell import destination_names, queue_ids
 
 if TYPE_CHECKING:
-    from sbnode.doctor import Finding
+    from sbnode.doctor import Observation
     from sbnode.explanation import Explanation
     from sbnode.jobs.client import Item, JobClient
     from sbnode.pipeline import Outcome
@@ -357,23 +357,25 @@ def doctor(
         from sbnode import log
         from sbnode.doctor import examine, write_bundle
 
+        if log_file is not None and out is None:
+            raise ConfigError("--log goes into a bundle: name one with --out FILE.tar.gz")
         log.configure(settings.log)
-        found = examine(settings, _print_finding)
+        found = examine(settings, _print_observation)
         if out is not None:
             write_bundle(found, out, log_file, log_lines)
             _out.print(f"written: {out}", highlight=False, soft_wrap=True, markup=False)
-        faults = [finding for finding in found.findings if finding.level == "fail"]
+        faults = [observation for observation in found.observations if observation.level == "fail"]
         if faults:
-            wrong = any(finding.is_configuration for finding in faults)
+            wrong = any(observation.is_configuration for observation in faults)
             raise typer.Exit(ExitCode.CONFIGURATION if wrong else ExitCode.FAILED)
 
 
-def _print_finding(finding: Finding) -> None:
-    colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.level]
-    line = Text(f"{finding.level:<5}", style=colour) + Text(finding.name)
-    _out.print(line + Text(f": {finding.seen}" if finding.seen else ""), highlight=False, soft_wrap=True)
-    if finding.remedy:
-        _out.print(Text(f"     {finding.remedy}", style="bold"), highlight=False, soft_wrap=True)
+def _print_observation(observation: Observation) -> None:
+    colour = {"ok": "green", "warn": "yellow", "fail": "red"}[observation.level]
+    line = Text(f"{observation.level:<5}", style=colour) + Text(observation.name)
+    _out.print(line + Text(f": {observation.seen}" if observation.seen else ""), highlight=False, soft_wrap=True)
+    if observation.remedy:
+        _out.print(Text(f"     {observation.remedy}", style="bold"), highlight=False, soft_wrap=True)
 
 
 @app.command(epilog=_WORKS)

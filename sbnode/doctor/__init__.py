@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from sbnode.doctor.bundle import write_bundle
 from sbnode.doctor.examination import Examination, examine
-from sbnode.doctor.finding import Finding
+from sbnode.doctor.observation import Observation
 
-__all__ = ["Examination", "Finding", "examine", "write_bundle"]
+__all__ = ["Examination", "Observation", "examine", "write_bundle"]

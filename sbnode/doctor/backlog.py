@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from sbnode.config import Config
-from sbnode.doctor.finding import Finding, ok, warn
+from sbnode.doctor.observation import Observation, ok, warn
 from sbnode.errors import QueueUnavailable
 from sbnode.jobs.client import FAULTS, JobClient
 from sbnode.service.process import open_spool
@@ -72,7 +72,7 @@ def read_backlog(config: Config) -> Backlog:
     )
 
 
-def examine_backlog(backlog: Backlog) -> Iterator[Finding]:
+def examine_backlog(backlog: Backlog) -> Iterator[Observation]:
     """Say what waits for long and what was given up."""
     for name, age_s in backlog.oldest_s.items():
         if age_s > LONG_S:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sbnode.doctor.examination import Examination
-from sbnode.doctor.finding import Finding
+from sbnode.doctor.observation import Observation
 from sbnode.doctor.privacy import public_configuration, public_records, public_text
 from sbnode.errors import ConfigError
 
@@ -23,7 +23,7 @@ __all__ = ["write_bundle"]
 
 ABOUT = """A support bundle of sbnode, made by `sbnode doctor`.
 
-findings.txt         what was looked at, and what to do
+observations.txt     what was looked at, and what to do
 machine.json         system, memory, limits, clock; spool.json: the device of the spool
 installation.json    versions of sbnode and packages, execution providers, models
 configuration.json   the configuration in plain values
@@ -68,7 +68,7 @@ def _files(found: Examination) -> dict[str, str]:
     node = found.node
     return {
         "about.txt": ABOUT,
-        "findings.txt": "".join(f"{_line(finding)}\n" for finding in found.findings),
+        "observations.txt": "".join(f"{_line(observation)}\n" for observation in found.observations),
         "machine.json": _json(found.machine),
         "spool.json": _json(found.disk),
         "installation.json": _json(found.installation),
@@ -80,9 +80,11 @@ def _files(found: Examination) -> dict[str, str]:
     }
 
 
-def _line(finding: Finding) -> str:
-    seen = f": {finding.seen}" if finding.seen else ""
-    return f"{finding.level:<5}{finding.name}{seen}" + (f"\n     -> {finding.remedy}" if finding.remedy else "")
+def _line(observation: Observation) -> str:
+    seen = f": {observation.seen}" if observation.seen else ""
+    return f"{observation.level:<5}{observation.name}{seen}" + (
+        f"\n     -> {observation.remedy}" if observation.remedy else ""
+    )
 
 
 def _json(facts: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sbnode.config import Config
-from sbnode.doctor.finding import Finding, fail, ok, warn
+from sbnode.doctor.observation import Observation, fail, ok, warn
 
 __all__ = ["Disk", "examine_disk", "read_disk"]
 
@@ -66,7 +66,7 @@ def read_disk(spool: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Disk 
     )
 
 
-def examine_disk(config: Config, disk: Disk) -> Iterator[Finding]:
+def examine_disk(config: Config, disk: Disk) -> Iterator[Observation]:
     """Say what of the device is in the way of the node."""
     yield _space(config, disk)
     yield _kind(config, disk)
@@ -84,7 +84,7 @@ def examine_disk(config: Config, disk: Disk) -> Iterator[Finding]:
         )
 
 
-def _space(config: Config, disk: Disk) -> Finding:
+def _space(config: Config, disk: Disk) -> Observation:
     least = config.spool.min_free_bytes
     seen = f"{disk.free_bytes / 1e9:.1f} GB free of {disk.total_bytes / 1e9:.1f} GB"
     if disk.free_bytes < least:
@@ -102,7 +102,7 @@ def _space(config: Config, disk: Disk) -> Finding:
     return ok("spool space", seen)
 
 
-def _kind(config: Config, disk: Disk) -> Finding:
+def _kind(config: Config, disk: Disk) -> Observation:
     kind = disk.file_system
     if kind in _OF_A_NETWORK:
         if config.queue.url is None:

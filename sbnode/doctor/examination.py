@@ -12,10 +12,10 @@ from pathlib import Path
 from sbnode.config import Config
 from sbnode.doctor.backlog import Backlog, examine_backlog, read_backlog
 from sbnode.doctor.disk import Disk, examine_disk, read_disk
-from sbnode.doctor.finding import Finding, fail, ok, warn
 from sbnode.doctor.installation import Installation, read_installation
 from sbnode.doctor.machine import Machine, examine_machine, read_machine
 from sbnode.doctor.node import RunningNode, ask_node, examine_node
+from sbnode.doctor.observation import Observation, fail, ok, warn
 from sbnode.doctor.processes import NodeProcess, examine_processes, find_processes
 from sbnode.errors import ConfigError, QueueUnavailable
 from sbnode.service.certificates import shown
@@ -33,7 +33,7 @@ class Examination:
     """What was found."""
 
     config: Config
-    findings: tuple[Finding, ...]
+    observations: tuple[Observation, ...]
     machine: Machine
     installation: Installation
     disk: Disk | None
@@ -44,17 +44,17 @@ class Examination:
     """End of each, in ISO 8601, by who is shown it."""
 
 
-def examine(config: Config, tell: Callable[[Finding], None] = lambda finding: None) -> Examination:
-    """Look at machine, spool, node, queue and what the node calls; ``tell`` hears of each finding at once.
+def examine(config: Config, tell: Callable[[Observation], None] = lambda observation: None) -> Examination:
+    """Look at machine, spool, node, queue and what the node calls; ``tell`` hears of each observation at once.
 
     Sends C-ECHO and QIDO-RS to what is configured. Nothing is changed, and a spool that isn't there isn't made.
     """
-    findings: list[Finding] = []
+    observations: list[Observation] = []
 
-    def note(found: Iterator[Finding]) -> None:
-        for finding in found:
-            findings.append(finding)
-            tell(finding)
+    def note(found: Iterator[Observation]) -> None:
+        for observation in found:
+            observations.append(observation)
+            tell(observation)
 
     machine = read_machine()
     note(examine_machine(machine))
@@ -64,6 +64,8 @@ def examine(config: Config, tell: Callable[[Finding], None] = lambda finding: No
     note(examine_node(config, node))
     processes = find_processes(config)
     note(examine_processes(processes))
+    installation = read_installation(config)
+    note(iter([ok("ONNX Runtime", f"has {', '.join(installation.providers)}")]))
     note(_checks(config, spool=usable, running=node is not None))
     backlog = _backlog(config, note) if usable else None
     ends = dict(_ends(config))
@@ -71,9 +73,9 @@ def examine(config: Config, tell: Callable[[Finding], None] = lambda finding: No
     note(_audit(config))
     return Examination(
         config=config,
-        findings=tuple(findings),
+        observations=tuple(observations),
         machine=machine,
-        installation=read_installation(config),
+        installation=installation,
         disk=disk,
         node=node,
         processes=processes,
@@ -82,7 +84,7 @@ def examine(config: Config, tell: Callable[[Finding], None] = lambda finding: No
     )
 
 
-def _disk(config: Config, note: Callable[[Iterator[Finding]], None]) -> Disk | None:
+def _disk(config: Config, note: Callable[[Iterator[Observation]], None]) -> Disk | None:
     path = config.spool.path
     try:
         disk = read_disk(path)
@@ -100,7 +102,7 @@ def _disk(config: Config, note: Callable[[Iterator[Finding]], None]) -> Disk | N
     return disk
 
 
-def _checks(config: Config, *, spool: bool, running: bool) -> Iterator[Finding]:
+def _checks(config: Config, *, spool: bool, running: bool) -> Iterator[Observation]:
     for item in check(config, spool=spool, ports=not running):
         if item.fault is None:
             yield ok(item.name)
@@ -109,7 +111,7 @@ def _checks(config: Config, *, spool: bool, running: bool) -> Iterator[Finding]:
             yield fail(item.name, item.fault, remedy, is_configuration=item.is_configuration)
 
 
-def _backlog(config: Config, note: Callable[[Iterator[Finding]], None]) -> Backlog | None:
+def _backlog(config: Config, note: Callable[[Iterator[Observation]], None]) -> Backlog | None:
     try:
         backlog = read_backlog(config)
     except (ConfigError, QueueUnavailable):
@@ -131,7 +133,7 @@ def _ends(config: Config) -> Iterator[tuple[str, float | str]]:
             yield name, (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
-def _certificates(ends: dict[str, float | str]) -> Iterator[Finding]:
+def _certificates(ends: dict[str, float | str]) -> Iterator[Observation]:
     for name, end in ends.items():
         title = f"certificate of {name}"
         if isinstance(end, str):
@@ -144,7 +146,7 @@ def _certificates(ends: dict[str, float | str]) -> Iterator[Finding]:
             yield ok(title, f"until {_iso(end)}")
 
 
-def _audit(config: Config) -> Iterator[Finding]:
+def _audit(config: Config) -> Iterator[Observation]:
     path = config.audit.path
     if path is None:
         return

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sbnode.doctor.finding import Finding, fail, ok, warn
+from sbnode.doctor.observation import Observation, fail, ok, warn
 
 __all__ = ["NEEDED_BYTES", "OPEN_FILES", "Machine", "examine_machine", "read_machine"]
 
@@ -77,7 +77,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
     )
 
 
-def examine_machine(machine: Machine) -> Iterator[Finding]:
+def examine_machine(machine: Machine) -> Iterator[Observation]:
     """Say what of the machine is in the way of the node."""
     yield _memory(machine)
     soft, hard = machine.open_files
@@ -108,7 +108,7 @@ def examine_machine(machine: Machine) -> Iterator[Finding]:
         yield ok("temporary folder", machine.temporary_folder)
 
 
-def _memory(machine: Machine) -> Finding:
+def _memory(machine: Machine) -> Observation:
     known = [size for size in (machine.memory_bytes, machine.limit_bytes) if size is not None]
     if not known:
         return ok("memory", "how much there is can't be seen here")

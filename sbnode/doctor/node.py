@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import httpx
 
+from sbnode import __version__
 from sbnode.config import Config, Status, load_config
-from sbnode.doctor.finding import Finding, fail, ok, warn
+from sbnode.doctor.observation import Observation, fail, ok, warn
 from sbnode.errors import ConfigError
 from sbnode.jobs.lease import live_workers
 from sbnode.service.check import ports_of
@@ -57,7 +59,7 @@ def ask_node(config: Config) -> RunningNode | None:
         return None
 
 
-def examine_node(config: Config, node: RunningNode | None) -> Iterator[Finding]:
+def examine_node(config: Config, node: RunningNode | None) -> Iterator[Observation]:
     """Say whether it runs, whether it is ready, and whether it works by the configuration that was given."""
     if node is None:
         yield ok("node", "none runs on status.port: the ports are looked at as free")
@@ -69,6 +71,7 @@ def examine_node(config: Config, node: RunningNode | None) -> Iterator[Finding]:
         yield fail(f"node: {name}", said, "see what happens when, in docs/operations.md")
     if not faults and not node.denied:
         yield ok("node", "it runs and is ready")
+    yield from _version(node)
     for key, host, port in ports_of(config):
         if not _listens(host, port):
             yield fail(f"{key} {port}", "the node runs and nobody listens there", "look for the cause in its log")
@@ -87,7 +90,13 @@ def examine_node(config: Config, node: RunningNode | None) -> Iterator[Finding]:
     yield from _in_force(config)
 
 
-def _in_force(config: Config) -> Iterator[Finding]:
+def _version(node: RunningNode) -> Iterator[Observation]:
+    found = re.search(r'^sbnode_build_info\{.*?version="([^"]*)"', node.metrics, re.MULTILINE)
+    if found is not None and found[1] != __version__:
+        yield warn("version", f"{found[1]} runs, and {__version__} is installed", "restart the node")
+
+
+def _in_force(config: Config) -> Iterator[Observation]:
     path = config.spool.path / IN_FORCE
     try:
         _, applied, waiting = merge(load_config(path), config)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from sbnode.config import Config
-from sbnode.doctor.finding import Finding, ok, warn
+from sbnode.doctor.observation import Observation, ok, warn
 from sbnode.service.receiving import IN_FORCE
 
 __all__ = ["NodeProcess", "examine_processes", "find_processes"]
@@ -50,7 +50,7 @@ def find_processes(config: Config, proc: Path = Path("/proc")) -> tuple[NodeProc
     return tuple(sorted(found, key=lambda process: process.pid))
 
 
-def examine_processes(processes: tuple[NodeProcess, ...]) -> Iterator[Finding]:
+def examine_processes(processes: tuple[NodeProcess, ...]) -> Iterator[Observation]:
     """Say which of them comes near its limits."""
     for process in processes:
         name = f"{process.role} process"

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from sbnode import __version__
 from sbnode.config import Config, Tls
 from sbnode.doctor import examination
 from sbnode.doctor.backlog import Backlog, examine_backlog
 from sbnode.doctor.disk import Disk, examine_disk, read_disk
 from sbnode.doctor.examination import examine
-from sbnode.doctor.finding import Finding
 from sbnode.doctor.machine import Machine, examine_machine, read_machine
+from sbnode.doctor.node import RunningNode, examine_node
+from sbnode.doctor.observation import Observation
 from sbnode.doctor.processes import NodeProcess, examine_processes, find_processes
 from tests.integration.peers import free_port
 from tests.scp.certificates import authority
+from tests.test_cli import sbnode
 
 GOOD = Machine(
     system="Linux",
@@ -50,11 +53,11 @@ ROOMY = Disk(
 )
 
 
-def wrong(findings: Iterable[Finding]) -> list[tuple[str, str]]:
-    """Level and name of what isn't well; each such finding says what to do."""
-    found = list(findings)
-    assert all(finding.remedy or finding.is_configuration for finding in found if finding.level != "ok")
-    return [(finding.level, finding.name) for finding in found if finding.level != "ok"]
+def wrong(observations: Iterable[Observation]) -> list[tuple[str, str]]:
+    """Level and name of what isn't well; each such observation says what to do."""
+    found = list(observations)
+    assert all(observation.remedy or observation.is_configuration for observation in found if observation.level != "ok")
+    return [(observation.level, observation.name) for observation in found if observation.level != "ok"]
 
 
 def test_a_good_machine_has_nothing_wrong() -> None:
@@ -183,11 +186,11 @@ def test_certificates_that_end_or_can_t_be_read(tmp_path: Path, monkeypatch: pyt
             }
         ],
     )
-    told: list[Finding] = []
+    told: list[Observation] = []
     found = examine(config, told.append)
-    assert tuple(told) == found.findings
+    assert tuple(told) == found.observations
     assert not (tmp_path / "spool").exists()
-    said = wrong(found.findings)
+    said = wrong(found.observations)
     for expected in (
         ("warn", "spool"),
         ("warn", "certificate of node"),
@@ -196,7 +199,7 @@ def test_certificates_that_end_or_can_t_be_read(tmp_path: Path, monkeypatch: pyt
     ):
         assert expected in said
     monkeypatch.setattr(examination, "not_after_s", lambda path: 0.0)
-    assert ("fail", "certificate of node") in wrong(examine(config).findings)
+    assert ("fail", "certificate of node") in wrong(examine(config).observations)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
@@ -206,4 +209,17 @@ def test_a_spool_of_another_user_is_left_alone(tmp_path: Path) -> None:
     os.chown(spool, 10001, 10001)
     found = examine(Config(node={"port": free_port()}, status={"port": free_port()}, spool={"path": spool}))
     assert list(spool.iterdir()) == []
-    assert ("warn", "spool") in wrong(found.findings)
+    assert ("warn", "spool") in wrong(found.observations)
+
+
+def test_a_version_that_still_runs_after_an_upgrade_is_said(tmp_path: Path) -> None:
+    config = Config(node={"port": free_port()}, status={"port": free_port()}, spool={"path": tmp_path})
+    for version, expected in (("0.0.1", True), (__version__, False)):
+        running = RunningNode({"dicom": "ok"}, f'# HELP x\nsbnode_build_info{{version="{version}"}} 1.0\n')
+        assert (("warn", "version") in wrong(examine_node(config, running))) is expected
+
+
+def test_a_log_without_a_bundle_is_a_mistake() -> None:
+    code, text = sbnode("doctor", "--log", "any.log")
+    assert code == 2
+    assert "--out" in text

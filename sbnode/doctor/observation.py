@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Finding", "fail", "ok", "warn"]
+__all__ = ["Observation", "fail", "ok", "warn"]
 
 Level = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Observation:
     """What was looked at, what was seen, and what to do; ``remedy`` is empty when nothing need be done."""
 
     level: Level
@@ -22,16 +22,16 @@ class Finding:
     """Whether a fault is one of this node's configuration."""
 
 
-def ok(name: str, seen: str = "") -> Finding:
+def ok(name: str, seen: str = "") -> Observation:
     """All is well."""
-    return Finding("ok", name, seen)
+    return Observation("ok", name, seen)
 
 
-def warn(name: str, seen: str, remedy: str) -> Finding:
+def warn(name: str, seen: str, remedy: str) -> Observation:
     """The node works, and won't for ever."""
-    return Finding("warn", name, seen, remedy)
+    return Observation("warn", name, seen, remedy)
 
 
-def fail(name: str, seen: str, remedy: str, *, is_configuration: bool = False) -> Finding:
+def fail(name: str, seen: str, remedy: str, *, is_configuration: bool = False) -> Observation:
     """The node doesn't do its work, or not safely."""
-    return Finding("fail", name, seen, remedy, is_configuration)
+    return Observation("fail", name, seen, remedy, is_configuration)
