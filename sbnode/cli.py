@@ -353,10 +353,15 @@ def doctor(
     Example: [cyan]sbnode doctor --config config.yaml --out bundle.tar.gz[/cyan]
     """
     with _exit_codes():
-        settings = load_config(config)
         from sbnode import log
-        from sbnode.doctor import examine, write_bundle
+        from sbnode.doctor import examine, write_bundle, write_machine_bundle
 
+        try:
+            settings = load_config(config)
+        except ConfigError:
+            if out is not None:
+                write_machine_bundle(out)
+            raise
         if log_file is not None and out is None:
             raise ConfigError("--log goes into a bundle: name one with --out FILE.tar.gz")
         log.configure(settings.log)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sbnode.doctor.bundle import write_bundle
+from sbnode.doctor.bundle import write_bundle, write_machine_bundle
 from sbnode.doctor.examination import Examination, examine
 from sbnode.doctor.observation import Observation
 
-__all__ = ["Examination", "Observation", "examine", "write_bundle"]
+__all__ = ["Examination", "Observation", "examine", "write_bundle", "write_machine_bundle"]

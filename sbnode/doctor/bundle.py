@@ -14,12 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sbnode.config import Config
 from sbnode.doctor.examination import Examination
+from sbnode.doctor.installation import read_installation
+from sbnode.doctor.machine import read_machine
 from sbnode.doctor.observation import Observation
 from sbnode.doctor.privacy import public_configuration, public_records, public_text
 from sbnode.errors import ConfigError
 
-__all__ = ["write_bundle"]
+__all__ = ["write_bundle", "write_machine_bundle"]
 
 ABOUT = """A support bundle of sbnode, made by `sbnode doctor`.
 
@@ -36,6 +39,22 @@ Hosts, ports, AE titles and paths are in it. Left out are all images and what na
 keys, passwords and tokens; user names, mail addresses, texts of notices; of URLs all but scheme, host and port;
 conditions of rules on anything but the scan. DICOM UIDs are short hashes, the user's own folder is ~.
 """
+
+
+def write_machine_bundle(target: Path) -> None:
+    """Write what can be said where the configuration has a fault: of machine and packages alone.
+
+    The faults stay out, for they quote the configuration: `sbnode check` says them.
+
+    Raises:
+        ConfigError: ``target`` can't be written.
+    """
+    files = {
+        "about.txt": ABOUT + "\nThe configuration has a fault, so nothing else was looked at.\n",
+        "machine.json": _json(read_machine()),
+        "installation.json": _json(read_installation(Config())),
+    }
+    _pack(files, target)
 
 
 def write_bundle(found: Examination, target: Path, log_file: Path | None = None, log_lines: int = 1000) -> None:
@@ -55,6 +74,10 @@ def write_bundle(found: Examination, target: Path, log_file: Path | None = None,
         records, left_out = public_records(_tail(log_file, log_lines))
         files["log.jsonl"] = "".join(f"{record}\n" for record in records)
         files["about.txt"] += f"\n{left_out} lines of the log were no records of sbnode and are left out.\n"
+    _pack(files, target)
+
+
+def _pack(files: Mapping[str, str], target: Path) -> None:
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as output, tarfile.open(fileobj=output, mode="w:gz") as packed:

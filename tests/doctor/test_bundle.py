@@ -17,6 +17,7 @@ from sbnode.config import Config
 from sbnode.doctor.privacy import LEFT_OUT, public_configuration, public_records
 from tests.integration.peers import wait_until
 from tests.integration.small_node import MORTAL, START_S, Archive, Node
+from tests.test_cli import sbnode
 
 pytestmark = [*MORTAL]
 
@@ -80,11 +81,32 @@ def test_of_a_log_only_the_node_s_own_records_are_kept() -> None:
     assert STUDY not in kept[0]
 
 
+def test_with_a_fault_in_the_configuration_machine_and_packages_are_told(tmp_path: Path) -> None:
+    config, target = tmp_path / "config.yaml", tmp_path / "bundle.tar.gz"
+    config.write_text("queue: {url: 'postgresql+psycopg://jones:secret@db/queue'}\n")
+    code, text = sbnode("doctor", "--config", config, "--out", target)
+    assert code == 2
+    assert "must not hold a password" in text
+    files = unpacked(target)
+    assert files.keys() == {"about.txt", "machine.json", "installation.json"}
+    assert json.loads(files["installation.json"])["packages"]["pydicom"]
+    assert "jones" not in "".join(files.values())
+
+
 @pytest.fixture
 def node(tmp_path: Path, archive_port: int) -> Iterator[Node]:
     made = Node(tmp_path, archive_port, attempts=2)
     yield made
     made.close()
+
+
+def unpacked(target: Path) -> dict[str, str]:
+    """The files of a bundle."""
+    with tarfile.open(target) as packed:
+        return {
+            member.name.partition("/")[2]: packed.extractfile(member).read().decode()  # type: ignore[union-attr]
+            for member in packed.getmembers()
+        }
 
 
 def bundle(node: Node, name: str) -> tuple[str, dict[str, str]]:
@@ -93,12 +115,7 @@ def bundle(node: Node, name: str) -> tuple[str, dict[str, str]]:
     said = node.command("doctor", "--out", str(target), "--log", str(node.folder / "node.log"))
     assert said.returncode in (0, 4), said.stdout + said.stderr
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    with tarfile.open(target) as packed:
-        files = {
-            member.name.partition("/")[2]: packed.extractfile(member).read().decode()  # type: ignore[union-attr]
-            for member in packed.getmembers()
-        }
-    return said.stdout, files
+    return said.stdout, unpacked(target)
 
 
 def test_a_canary_that_went_through_the_node_is_in_no_bundle(node: Node, archive: Archive) -> None:
