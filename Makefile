@@ -94,9 +94,10 @@ licences: install ## Write docs/licences.md from what is installed
 schema: install ## Write config.schema.json, by which editors complete and check config.yaml
 	$(BIN)/python -m scripts.config_schema config.schema.json
 
-peers: ## Install DCMTK, dicom3tools, Orthanc and PostgreSQL
+peers: ## Install DCMTK, dicom3tools, Orthanc, PostgreSQL, and what checks units and rotates files
 	@scripts/apt-install storescu:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
-	  /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb pg_ctlcluster:postgresql
+	  /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb pg_ctlcluster:postgresql \
+	  systemd-analyze:systemd unshare:util-linux logrotate:logrotate
 
 clean: ## Remove .venv and everything that can be made again
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo-out

@@ -28,8 +28,10 @@ from rich.text import Text
 from sbnode import __version__
 from sbnode.config import Config, load_config
 from sbnode.errors import ConfigError, ModelError, SbnodeError, SeriesError
+from sbnode.shell import destination_names, queue_ids
 
 if TYPE_CHECKING:
+    from sbnode.doctor import Observation
     from sbnode.explanation import Explanation
     from sbnode.jobs.client import Item, JobClient
     from sbnode.pipeline import Outcome
@@ -52,22 +54,43 @@ class _Region(StrEnum):
     all_bone = "all_bone"
 
 
+def _exits(*codes: ExitCode) -> str:
+    """The last line of a command's help."""
+    meanings = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in codes)
+    return f"Exit codes: {meanings}."
+
+
+_WORKS = _exits(ExitCode.DONE, ExitCode.CONFIGURATION, ExitCode.FAILED)
+_GIVES = _exits(*ExitCode)
+
 app = typer.Typer(
     name="sbnode",
     help="""A DICOM node that returns the bone of the skull base: a head CT goes in, SEG and STL come out.
 
-    Start with [bold]sbnode run FOLDER --out OUT[/bold] on a folder of DICOM files; with
-    [bold]sbnode check[/bold] and [bold]sbnode serve[/bold] it becomes a node of your network.
+    Start with a folder of DICOM files: [bold]sbnode run FOLDER --out OUT[/bold]. To make it a node of your network,
+    write a configuration, look at it with [bold]sbnode check[/bold] and start [bold]sbnode serve[/bold]. When something
+    goes wrong, [bold]sbnode doctor[/bold] and [bold]sbnode jobs list --dead[/bold] say what and why.
 
-    Exit codes: 0 done, 2 configuration, 3 no usable series, 4 failed.
+    Example: [cyan]sbnode run /media/cdrom --out skull-base[/cyan]
+
+    Example: [cyan]sbnode check -c config.yaml && sbnode serve -c config.yaml[/cyan]
+
+    [bold]sbnode COMMAND --help[/bold] explains each command; [bold]sbnode --install-completion[/bold] has the shell
+    complete commands, options, destinations and ids.
+
     For research and education; not a medical device.""",
+    epilog=_GIVES,
     rich_markup_mode="rich",
     no_args_is_help=True,
     # The local variables of a traceback may hold patient data.
     pretty_exceptions_enable=False,
 )
 jobs_app = typer.Typer(
-    help="Look at the jobs of the queue, and start dead letters and rejected studies again.", no_args_is_help=True
+    help="""Look at the jobs of the queue, and start dead letters and rejected studies again.
+
+    Example: [cyan]sbnode jobs list --dead --config config.yaml[/cyan]""",
+    no_args_is_help=True,
+    epilog=_WORKS,
 )
 app.add_typer(jobs_app, name="jobs")
 
@@ -78,6 +101,24 @@ ConfigOption = Annotated[
         "-c",
         help="The configuration (YAML). Without it every setting has its default.",
         metavar="FILE",
+    ),
+]
+
+
+def _complete_destinations(context: typer.Context, incomplete: str) -> list[str]:
+    return destination_names(context.params.get("config"), incomplete)
+
+
+def _complete_ids(context: typer.Context, incomplete: str) -> list[str]:
+    return queue_ids(context.params.get("config"), incomplete)
+
+
+QueueId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Id of a study, job or delivery, or the beginning of one.",
+        autocompletion=_complete_ids,
     ),
 ]
 
@@ -124,7 +165,7 @@ def _fail(kind: str, error: Exception, code: ExitCode) -> None:
     raise typer.Exit(code) from error
 
 
-@app.command()
+@app.command(epilog=_GIVES)
 def run(
     folder: Annotated[
         Path,
@@ -165,7 +206,7 @@ def run(
         _summary(outcome, written, len(study) - 1)
 
 
-@app.command()
+@app.command(epilog=_GIVES)
 def explain(
     folder: Annotated[
         Path,
@@ -216,7 +257,7 @@ def _print_explanation(number: int, explained: Explanation) -> None:
         say("gives no result", 2, "yellow")
 
 
-@app.command()
+@app.command(epilog=_WORKS)
 def serve(
     config: ConfigOption = None,
     no_worker: Annotated[
@@ -238,7 +279,7 @@ def serve(
         service.serve(settings, config, with_worker=not no_worker)
 
 
-@app.command()
+@app.command(epilog=_WORKS)
 def work(
     config: ConfigOption = None,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
@@ -247,7 +288,9 @@ def work(
     """Run a worker alone: it takes studies from the queue, processes them and sends the results.
 
     [bold]sbnode serve[/bold] runs one itself. Another one needs another queue.worker in its configuration and
-    the same spool.
+    the same spool. It also ends with 5, when the queue's database took no note of what it did: start it again.
+
+    Example: [cyan]sbnode work --config worker-2.yaml[/cyan]
     """
     with _exit_codes():
         settings = _prepare(config)
@@ -259,7 +302,7 @@ def work(
             service.work(settings, config, supervised=supervised)
 
 
-@app.command()
+@app.command(epilog=_WORKS)
 def check(config: ConfigOption = None) -> None:
     """Look at everything that the node needs: configuration, models, spool, ports, destinations.
 
@@ -284,9 +327,68 @@ def check(config: ConfigOption = None) -> None:
             raise typer.Exit(worst)
 
 
-@app.command()
+@app.command(epilog=_WORKS)
+def doctor(
+    config: ConfigOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE.tar.gz", help="Also write a bundle of all facts, without patient data."
+        ),
+    ] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", metavar="FILE", help="The node's log; its records go into the bundle, other lines don't."
+        ),
+    ] = None,
+    log_lines: Annotated[int, typer.Option("--lines", min=1, help="How many of its last lines are looked at.")] = 1000,
+) -> None:
+    """Say what is wrong with this node and its machine, and what to do; gather the facts for whoever helps.
+
+    Looks at more than [bold]sbnode check[/bold]: device and space of the spool, memory, limits, clock, worker, queue,
+    certificates, and whether the configuration is in force. Works while the node runs and while it doesn't, and
+    changes nothing. Run it as the node's user.
+
+    Example: [cyan]sbnode doctor --config config.yaml --out bundle.tar.gz[/cyan]
+    """
+    with _exit_codes():
+        from sbnode import log
+        from sbnode.doctor import examine, write_bundle, write_machine_bundle
+
+        try:
+            settings = load_config(config)
+        except ConfigError:
+            if out is not None:
+                write_machine_bundle(out)
+            raise
+        if log_file is not None and out is None:
+            raise ConfigError("--log goes into a bundle: name one with --out FILE.tar.gz")
+        log.configure(settings.log)
+        found = examine(settings, _print_observation)
+        if out is not None:
+            write_bundle(found, out, log_file, log_lines)
+            _out.print(f"written: {out}", highlight=False, soft_wrap=True, markup=False)
+        faults = [observation for observation in found.observations if observation.level == "fail"]
+        if faults:
+            wrong = any(observation.is_configuration for observation in faults)
+            raise typer.Exit(ExitCode.CONFIGURATION if wrong else ExitCode.FAILED)
+
+
+def _print_observation(observation: Observation) -> None:
+    colour = {"ok": "green", "warn": "yellow", "fail": "red"}[observation.level]
+    line = Text(f"{observation.level:<5}", style=colour) + Text(observation.name)
+    _out.print(line + Text(f": {observation.seen}" if observation.seen else ""), highlight=False, soft_wrap=True)
+    if observation.remedy:
+        _out.print(Text(f"     {observation.remedy}", style="bold"), highlight=False, soft_wrap=True)
+
+
+@app.command(epilog=_WORKS)
 def probe(
-    name: Annotated[str, typer.Argument(help="Name of a destination in the configuration.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Name of a destination in the configuration.", autocompletion=_complete_destinations),
+    ],
     config: ConfigOption = None,
 ) -> None:
     """Ask a destination which objects it takes, and in which transfer syntaxes. Nothing is sent.
@@ -322,13 +424,18 @@ def probe(
             raise typer.Exit(ExitCode.FAILED)
 
 
-@jobs_app.command("list")
+@jobs_app.command("list", epilog=_WORKS)
 def jobs_list(
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 30,
     dead: Annotated[bool, typer.Option("--dead", help="Only dead letters and rejected studies.")] = False,
 ) -> None:
-    """List studies, jobs and deliveries, newest first."""
+    """List studies, jobs and deliveries, newest first.
+
+    States: queued, running, done, rejected, left alone, dead letter.
+
+    Example: [cyan]sbnode jobs list --dead --config config.yaml[/cyan]
+    """
     with _exit_codes(), _queue(config) as queue:
         if dead:
             from sbnode.jobs.client import FAULTS
@@ -339,12 +446,15 @@ def jobs_list(
         _print_items(items)
 
 
-@jobs_app.command("show")
+@jobs_app.command("show", epilog=_WORKS)
 def jobs_show(
-    id: Annotated[str, typer.Argument(help="Id of a study, job or delivery, or the beginning of one.")],
+    id: QueueId,
     config: ConfigOption = None,
 ) -> None:
-    """Show one study or job with everything that belongs to it."""
+    """Show one study or job with everything that belongs to it.
+
+    Example: [cyan]sbnode jobs show study-3f2a --config config.yaml[/cyan]
+    """
     with _exit_codes(), _queue(config) as queue:
         items = queue.find(id)
         if not items:
@@ -352,12 +462,15 @@ def jobs_show(
         _print_items(items)
 
 
-@jobs_app.command("retry")
+@jobs_app.command("retry", epilog=_WORKS)
 def jobs_retry(
-    id: Annotated[str, typer.Argument(help="Id of a study, job or delivery, or the beginning of one.")],
+    id: QueueId,
     config: ConfigOption = None,
 ) -> None:
-    """Start dead letters and rejected studies again: one delivery, or all of a study or job."""
+    """Start dead letters and rejected studies again: one delivery, or all of a study or job.
+
+    Example: [cyan]sbnode jobs retry study-3f2a --config config.yaml[/cyan]
+    """
     with _exit_codes(), _queue(config) as queue:
         started = queue.retry(id)
         if not started:
@@ -366,7 +479,7 @@ def jobs_retry(
             _out.print(f"queued again: {name}", highlight=False, soft_wrap=True)
 
 
-@jobs_app.command("rescan")
+@jobs_app.command("rescan", epilog=_WORKS)
 def jobs_rescan(
     config: ConfigOption = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare its checksum.")] = False,
@@ -374,6 +487,8 @@ def jobs_rescan(
     """Put every study of the spool into the queue again, after the queue's database was lost.
 
     What the queue knows already changes nothing. Damaged files are reported; then the exit code is 4.
+
+    Example: [cyan]sbnode jobs rescan --verify --config config.yaml[/cyan]
     """
     with _exit_codes():
         settings = _prepare(config)

@@ -105,6 +105,8 @@ class Node(_Section):
     """Of plain associations; None: none are taken."""
     tls_port: Port | None = None
     tls: Tls | None = None
+    drain_s: float = Field(30.0, ge=0, le=3600)
+    """After SIGTERM, open associations and running steps have this long to end."""
 
     @model_validator(mode="after")
     def _ports_fit(self) -> Node:
@@ -612,7 +614,10 @@ def load_config(path: Path | None) -> Config:
         return Config()
     try:
         content = read_document(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        hint = "; name your configuration with --config" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{path}: it can't be read ({error.strerror}){hint}") from error
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: the file must hold keys and values, not {type(content).__name__}")

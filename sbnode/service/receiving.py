@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sbnode.scp.server import Receiver
 from sbnode.scu.archive import Archives
 from sbnode.service.certificates import CertificateWatch
 from sbnode.service.commitments import Reporter
+from sbnode.service.manager import tell_manager
 from sbnode.service.notices import Notices
 from sbnode.service.periodic import Periodic
 from sbnode.service.process import open_spool, signals
@@ -78,6 +80,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     )
     status = _status_server(config, spool, queue, supervisor, certificates)
     logger = log.get_logger()
+    drain_s = config.node.drain_s
 
     def reload() -> None:
         if settings.reload(lambda config: write(config, in_force)):
@@ -101,15 +104,20 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
             status_port=config.status.port,
             worker=with_worker,
         )
+        tell_manager("READY=1")
         told.wait(reload)
-        logger.info("stopping")
+        tell_manager("STOPPING=1")
+        logger.info("stopping", drain_s=drain_s)
         audit.application(started=False)
     finally:
-        receiver.stop()
+        deadline_s = time.monotonic() + drain_s
+        if supervisor is not None:
+            supervisor.drain()
+        receiver.stop(drain_s)
         for periodic in background:
             periodic.stop()
         if supervisor is not None:
-            supervisor.stop()
+            supervisor.stop(max(0.0, deadline_s - time.monotonic()))
         status.stop()
         queue.close()
         audit.close()
