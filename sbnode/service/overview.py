@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import Generic, Literal, TypeVar
 
@@ -18,13 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sbnode import __version__, log
 from sbnode.audit import Audit, Participant
-from sbnode.config import Config, WebDestination
+from sbnode.config import Config, Destination, WebDestination
 from sbnode.errors import QueueUnavailable, SpoolError
 from sbnode.jobs import queues
 from sbnode.jobs.client import Item, JobClient
 from sbnode.jobs.lease import live_workers
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.progress import read_progress
+from sbnode.metrics import QueueState
 from sbnode.scp.server import Receiver
 from sbnode.service.recent import recent_results, with_deliveries
 from sbnode.spool import Spool
@@ -198,13 +198,21 @@ def _receiving(receiver: Receiver) -> shown.Receiving:
 
 def _queue(config: Config, queue: JobClient) -> shown.Queue:
     states = queue.queues()
+    unasked = {queues.proof(one.name) for one in config.all_destinations if one.confirm == "accepted"}
     dead = queue.dead_letters()
     faults = sorted([*dead, *queue.rejected(_LOOKED_AT)], key=lambda item: item.updated_at, reverse=True)
     running = [item for item in queue.open_items() if item.kind == "deliver" and item.state == "running"]
     return shown.Queue(
-        lines=tuple(shown.QueueLine(name, state.depth, state.oldest_age_s) for name, state in states.items()),
+        lines=tuple(
+            shown.QueueLine(name, state.depth, state.oldest_age_s)
+            for name, state in states.items()
+            if state.depth or name not in unasked
+        ),
         faults=tuple(map(_fault, faults)),
-        destinations=tuple(_destinations(config, queue, _Seen(dead, running))),
+        destinations=tuple(
+            _destination(one, queue, states[queues.delivery(one.name)], dead, running)
+            for one in config.all_destinations
+        ),
     )
 
 
@@ -224,38 +232,33 @@ def _subject(item: Item) -> str:
     return f"Sending the {name} to {item.destination}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """Dead letters, and the deliveries that were begun."""
-
-    dead: list[Item]
-    running: list[Item]
-
-
-def _destinations(config: Config, queue: JobClient, seen: _Seen) -> Iterable[shown.Destination]:
-    states = queue.queues()
-    for destination in config.all_destinations:
-        name = destination.name
-        dead = [item for item in seen.dead if item.destination == name]
-        last = queue.last_delivery(name)
-        last_s = None if last is None else last.updated_at.timestamp()
-        attempt = next((queue.last_attempt(item.id) for item in seen.running if item.destination == name), {})
-        failing = attempt.get("status") == "unavailable" or any(
-            item.updated_at.timestamp() > (last_s or 0.0) for item in dead
-        )
-        waiting = states[queues.delivery(name)]
-        state: shown.DestinationState = "nothing yet" if last_s is None else "delivers"
-        if failing:
-            state = "fails"
-        elif waiting.depth:
-            state = "waits"
-        yield shown.Destination(
-            name=name,
-            kind="STOW-RS" if isinstance(destination, WebDestination) else "C-STORE",
-            state=state,
-            waiting=waiting.depth,
-            oldest_age_s=waiting.oldest_age_s,
-            dead=len(dead),
-            last_delivery_s=last_s,
-            reason=log.without_uids(attempt.get("reason", "")) if failing else "",
-        )
+def _destination(
+    destination: Destination | WebDestination,
+    queue: JobClient,
+    waiting: QueueState,
+    dead: list[Item],
+    running: list[Item],
+) -> shown.Destination:
+    name = destination.name
+    own = sorted((item for item in dead if item.destination == name), key=lambda item: item.updated_at)
+    last = queue.last_delivery(name)
+    last_s = None if last is None else last.updated_at.timestamp()
+    attempt = next((queue.last_attempt(item.id) for item in running if item.destination == name), {})
+    reason = attempt.get("reason", "") if attempt.get("status") == "unavailable" else ""
+    if own and not reason and own[-1].updated_at.timestamp() > (last_s or 0.0):
+        reason = own[-1].reason
+    state: shown.DestinationState = "nothing yet" if last_s is None else "delivers"
+    if reason:
+        state = "fails"
+    elif waiting.depth:
+        state = "waits"
+    return shown.Destination(
+        name=name,
+        kind="STOW-RS" if isinstance(destination, WebDestination) else "C-STORE",
+        state=state,
+        waiting=waiting.depth,
+        oldest_age_s=waiting.oldest_age_s,
+        dead=len(own),
+        last_delivery_s=last_s,
+        reason=log.without_uids(reason),
+    )
