@@ -78,4 +78,4 @@ def _queue(queue: Queue) -> Iterator[tuple[str, str]]:
         )
     for destination in queue.destinations:
         if destination.state == "fails":
-            yield "destinations", f"{destination.name} doesn't take what it is sent."
+            yield "destinations", f"Destination {destination.name} doesn't take what it is sent."
