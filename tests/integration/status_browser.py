@@ -46,10 +46,13 @@ class Visitor:
     faults: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, browser: Browser, node: Node, viewport: Mapping[str, int] = DESK, **options: Any) -> Visitor:
+    def of(
+        cls, browser: Browser, node: Node, viewport: Mapping[str, int] = DESK, *, origin: str = "", **options: Any
+    ) -> Visitor:
+        """Open the page; ``origin`` is where a proxy shows it."""
         credentials = {"username": USER, "password": PASSWORD}
         context = browser.new_context(http_credentials=credentials, viewport=dict(viewport), **options)
-        visitor = cls(context, context.new_page(), node.status_url)
+        visitor = cls(context, context.new_page(), origin or node.status_url)
         visitor.page.on("console", lambda message: visitor._said(message.type, message.text))
         visitor.page.on("pageerror", lambda error: visitor.faults.append(str(error)))
         visitor.page.on("request", visitor._asked)

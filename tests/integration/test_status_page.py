@@ -47,6 +47,9 @@ def test_a_dead_letter_is_seen_and_retried_by_keyboard(tmp_path: Path, browser: 
         visitor.page.keyboard.press("Enter")
         visitor.page.get_by_role("status").filter(has_text="Started again.").wait_for()
         wait_until(lambda: sum(archive.received.values()) == 1, 30, "what was retried is delivered")
+        # The name and the ID of the patient of every instance that was sent begin so.
+        assert "CANARY" not in visitor.page.content()
+        assert "CANARY" not in visitor.context.request.get(f"{visitor.origin}/parts").text()
         assert visitor.faults == []
     finally:
         node.close()

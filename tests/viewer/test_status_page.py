@@ -23,9 +23,10 @@ from pynetdicom.association import Association
 
 from simulator.head import simulate_head, write_head
 from tests.conftest import REPOSITORY, unavailable
-from tests.integration.peers import free_port, sbnode_command, wait_until
+from tests.integration.peers import Process, free_port, listens, program, sbnode_command, wait_until
 from tests.integration.small_node import Archive, Node
 from tests.integration.status_browser import DESK, PHONE, Visitor, chromium, with_password
+from tests.scp.certificates import authority
 from tests.scp.conftest import associate
 from tests.scp.instances import ct_slice
 
@@ -181,6 +182,62 @@ def test_the_page_of_an_idle_a_busy_and_a_troubled_node(hospital: Hospital) -> N
     with visitor.page.expect_download() as download:
         visitor.page.get_by_role("link", name="SEG of").first.click()
     assert download.value.path().read_bytes()[128:132] == b"DICM"
+
+
+_PROXY = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port} {tls};
+    {certificate}
+    location /sbnode/ {{
+      proxy_pass {node}/;
+      proxy_set_header Host {host};
+      proxy_set_header X-Forwarded-For $remote_addr;
+    }}
+  }}
+}}
+"""
+
+
+@pytest.mark.parametrize(("tls", "host"), [(True, "$http_host"), (True, "node"), (False, "$http_host")])
+def test_behind_a_proxy_under_a_path_of_its_own(tmp_path: Path, tls: bool, host: str) -> None:
+    node = Node(tmp_path, free_port(), attempts=1)
+    with_password(node)
+    port = free_port()
+    shown = authority(tmp_path)
+    lines = f"ssl_certificate {shown.certificate}; ssl_certificate_key {shown.key};" if tls else ""
+    content = _PROXY.format(
+        folder=tmp_path, port=port, tls="ssl" if tls else "", certificate=lines, node=node.status_url, host=host
+    )
+    (tmp_path / "nginx.conf").write_text(content)
+    command = [program("nginx", "nginx-light"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+    proxy = Process.start("nginx", command, tmp_path / "nginx.log")
+    try:
+        proxy.ready(lambda: listens(port), timeout_s=10)
+        node.start()
+        node.send()
+        wait_until(lambda: sum(item.state == "dead letter" for item in node.items()) == 2, 60, "two dead letters")
+        origin = f"{'https' if tls else 'http'}://127.0.0.1:{port}/sbnode"
+        with chromium() as browser:
+            visitor = Visitor.of(browser, node, origin=origin, ignore_https_errors=True)
+            visitor.waits_for("state", "2 dead letters")
+            visitor.page.get_by_role("button", name="Retry Sending").first.click()
+            visitor.page.get_by_role("status").filter(has_text="Started again.").wait_for()
+            assert visitor.page.url.partition("?")[0] == f"{origin}/"
+            assert visitor.faults == []
+    finally:
+        node.close()
+        proxy.stop()
 
 
 def _port_of(node: Node, destination: str) -> int:
