@@ -37,6 +37,8 @@ _FRESH_S = 1.0
 """So long one overview serves all who look."""
 _QUEUE_S = 3.0
 """So long the queue may take to answer."""
+_STILL_S = 0.1
+"""The same, once it did not."""
 _RETRY_S = 10.0
 _RESULTS = 8
 _LOOKED_AT = 200
@@ -115,10 +117,11 @@ class Gatherer:
 
     def _ask_queue(self, jobs: tuple[str, ...]) -> tuple[shown.Queue, list[Item]] | None:
         """Return what the queue knows, and the deliveries of ``jobs``; None when it doesn't answer in time."""
+        wait_s = _QUEUE_S if self._asking is None else _STILL_S
         if self._asking is None:
             self._asking = _Answer(lambda: (_queue(self._config, self._queue), self._queue.deliveries(jobs)))
         try:
-            answer = self._asking.wait(_QUEUE_S)
+            answer = self._asking.wait(wait_s)
         except TimeoutError:
             return None  # it is asked still: the client tries for ever
         except (QueueUnavailable, SQLAlchemyError):

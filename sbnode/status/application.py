@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -16,6 +18,10 @@ from sbnode.status.headers import SecurityHeaders
 from sbnode.status.pages import Pages, PageSource
 
 __all__ = ["Checks", "application"]
+
+_SCRAPES = 2
+"""So many at once: one waits as long as what it asks does, and keeps a thread that others need."""
+_SCRAPE_S = 5.0
 
 Checks = Callable[[], Mapping[str, str | None]]
 """Returns the name of each condition for being ready, with None when it holds or with what is wrong."""
@@ -31,11 +37,20 @@ def application(
     ``/healthz`` answers 200 as long as the process lives. ``/readyz`` answers 200 when every check holds and
     503 otherwise, and names each.
     """
+    scrapes = asyncio.Semaphore(_SCRAPES)
 
-    def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(_: Request) -> Response:
+        try:
+            async with asyncio.timeout(_SCRAPE_S):
+                await scrapes.acquire()
+        except TimeoutError:
+            return PlainTextResponse("earlier scrapes have no answer yet\n", 503)
+        try:
+            return Response(await run_in_threadpool(generate_latest, registry), media_type=CONTENT_TYPE_LATEST)
+        finally:
+            scrapes.release()
 
-    def healthz(_: Request) -> Response:
+    async def healthz(_: Request) -> Response:  # not in a thread, of which there may be none left
         return PlainTextResponse("ok\n")
 
     def readyz(_: Request) -> Response:

@@ -25,6 +25,7 @@ from sbnode.service import overview as gathering
 from sbnode.service.overview import Gatherer
 from sbnode.status.access import Viewer
 from sbnode.status.rendering import Renderer
+from tests.integration.peers import wait_until
 from tests.jobs.conftest import Node, PeerFactory, node, peer, spool_path
 from tests.jobs.fakes import config, fill, free_port
 
@@ -97,8 +98,6 @@ def test_a_destination_that_waits_for_its_next_attempt_fails_and_says_why(node: 
         assert queue is not None
         failing[:] = [one for one in queue.destinations if one.state == "fails"]
         return bool(failing)
-
-    from tests.integration.peers import wait_until
 
     wait_until(fails, 20, "the destination fails")
     assert "can't be reached" in failing[0].reason
@@ -219,7 +218,7 @@ def test_a_queue_that_never_answers_holds_nobody_up_for_long(
         looking.source(dict).retry("a")
     back.set()
     monkeypatch.setattr(gathering, "_QUEUE_S", 20.0)
-    assert looking.overview().queue is not None
+    wait_until(lambda: looking.overview().queue is not None, 20, "the queue answers again")
 
 
 def test_results_that_can_not_be_read_are_left_out(node: NodeFactory, spool_path: Path) -> None:
