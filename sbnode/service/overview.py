@@ -44,19 +44,38 @@ _RESULTS = 8
 _LOOKED_AT = 200
 """Among so many studies and jobs that ended last, rejected ones are looked for."""
 _STAGES = tuple(words.STAGES)
+_EMPTY = QueueState(0, 0.0)
 
 _T = TypeVar("_T")
 
 
 class Gatherer:
-    """Makes the overview, and does what the page is asked to do."""
+    """Makes the overview, and does what the page is asked to do.
+
+    Args:
+        config: the configuration in force.
+        spool: where results are.
+        queue: is asked, and told what to start again.
+        receiver: says what is on its way.
+        audit: is told what people fetch and start again.
+        certificates: says when each certificate that the node shows ends, in seconds since 1970.
+        with_worker: whether a worker is to be there.
+    """
 
     def __init__(
-        self, config: Config, spool: Spool, queue: JobClient, receiver: Receiver, audit: Audit, *, with_worker: bool
+        self,
+        config: Config,
+        spool: Spool,
+        queue: JobClient,
+        receiver: Receiver,
+        audit: Audit,
+        certificates: Callable[[], Mapping[str, float]],
+        *,
+        with_worker: bool,
     ) -> None:
         self._config, self._spool, self._queue = config, spool, queue
         self._receiver, self._audit, self._with_worker = receiver, audit, with_worker
-        self._certificates: Callable[[], Mapping[str, float]] = dict
+        self._certificates = certificates
         self._lock = Lock()
         self._last: shown.Overview | None = None
         self._last_s = float("-inf")
@@ -66,9 +85,8 @@ class Gatherer:
         """Show what ``config`` names from now on."""
         self._config = config
 
-    def source(self, certificates: Callable[[], Mapping[str, float]]) -> PageSource:
-        """Return what the page is made of; ``certificates`` says when each ends, by who is shown it."""
-        self._certificates = certificates
+    def source(self) -> PageSource:
+        """Return what the page is made of."""
         return PageSource(
             overview=self.overview,
             result_folder=self._spool.result_folder,
@@ -213,7 +231,7 @@ def _queue(config: Config, queue: JobClient) -> shown.Queue:
         ),
         faults=tuple(map(_fault, faults)),
         destinations=tuple(
-            _destination(one, queue, states[queues.delivery(one.name)], dead, running)
+            _destination(one, queue, states.get(queues.delivery(one.name), _EMPTY), dead, running)
             for one in config.all_destinations
         ),
     )

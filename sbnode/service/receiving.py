@@ -77,7 +77,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         Periodic("retention", config.retention.sweep_s, retention.turn),
         Periodic("notices", NOTICES_S, notices.turn),
     )
-    overview = Gatherer(config, spool, queue, receiver, audit, with_worker=with_worker)
+    overview = Gatherer(config, spool, queue, receiver, audit, certificates.ends, with_worker=with_worker)
     status = _status_server(config, spool, queue, supervisor, certificates, overview)
     logger = log.get_logger()
 
@@ -196,4 +196,4 @@ def _status_server(
         models=models,
         certificates=certificates.ends,
     )
-    return StatusServer(config.status, metrics.registry(state), checks, overview.source(certificates.ends))
+    return StatusServer(config.status, metrics.registry(state), checks, overview.source())

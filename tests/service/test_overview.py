@@ -47,7 +47,13 @@ def gatherer(
     running: Node, settings: Config | None = None, receiver: Any = NOBODY, audit: Path | None = None
 ) -> Gatherer:
     return Gatherer(
-        settings or running.config, running.spool, running.queue, receiver, Audit(audit, "SBNODE"), with_worker=True
+        settings or running.config,
+        running.spool,
+        running.queue,
+        receiver,
+        Audit(audit, "SBNODE"),
+        dict,
+        with_worker=True,
     )
 
 
@@ -112,7 +118,7 @@ def test_a_rejected_study_is_told_and_a_retry_starts_it_and_is_recorded(
     running = node(config(spool_path))
     running.queue.submit(fill(running.spool))
     running.settle(2)
-    page = gatherer(running, audit=tmp_path / "audit.jsonl").source(dict)
+    page = gatherer(running, audit=tmp_path / "audit.jsonl").source()
     queue = page.overview().queue
     assert queue is not None
     (fault,) = queue.faults
@@ -191,7 +197,7 @@ def test_without_the_queue_all_else_is_told(
     assert found.queue is None
     assert found.disk.total_bytes > found.disk.free_bytes > 0
     with pytest.raises(QueueUnavailable):
-        looking.source(dict).retry("a")
+        looking.source().retry("a")
 
 
 def test_a_queue_that_never_answers_holds_nobody_up_for_long(
@@ -215,7 +221,7 @@ def test_a_queue_that_never_answers_holds_nobody_up_for_long(
     assert looking.overview().queue is None
     assert asked == [1]
     with pytest.raises(QueueUnavailable):
-        looking.source(dict).retry("a")
+        looking.source().retry("a")
     back.set()
     monkeypatch.setattr(gathering, "_QUEUE_S", 20.0)
     wait_until(lambda: looking.overview().queue is not None, 20, "the queue answers again")

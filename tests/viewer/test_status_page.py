@@ -176,7 +176,7 @@ def test_the_page_of_an_idle_a_busy_and_a_troubled_node(hospital: Hospital) -> N
     visitor.page.keyboard.press("Space")
     visitor.page.get_by_role("status").filter(has_text="Started again.").wait_for()
     visitor.waits_for("state", "2 dead letters wait for a decision.", 60)
-    assert len(planning.received) == 1
+    wait_until(lambda: len(planning.received) == 1, 60, "what was retried is delivered")
     planning.close()
     assert visitor.faults == []
     with visitor.page.expect_download() as download:
