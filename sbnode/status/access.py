@@ -15,6 +15,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sbnode.log import get_logger
+
 __all__ = ["Attempts", "BasicAuthentication", "Viewer", "viewer"]
 
 _OPEN_PATHS = ("/healthz",)
@@ -148,6 +150,7 @@ class BasicAuthentication:
         else:
             if given:  # a browser first asks without a password, to hear that it needs one
                 self._attempts.failed(address)
+                get_logger().warning("login_refused", address=address)
             challenge = {"WWW-Authenticate": 'Basic realm="sbnode", charset="UTF-8"'}
             await _refusal("user and password, please\n", 401, challenge)(scope, receive, send)
 

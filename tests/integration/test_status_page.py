@@ -65,6 +65,11 @@ def test_it_fits_a_phone_and_says_when_the_node_is_gone(tmp_path: Path, browser:
         visitor = Visitor.of(browser, node, PHONE)
         visitor.waits_for("state", "Idle: nothing to do")
         assert not visitor.overflows()
+        pause = visitor.page.get_by_role("button", name="Pause updates")
+        pause.click()
+        assert pause.get_attribute("aria-pressed") == "true"
+        with visitor.page.expect_request("**/parts"):
+            pause.click()
         node.terminate()
         visitor.page.get_by_role("alert").filter(has_text="The node doesn't answer since").wait_for()
     finally:
