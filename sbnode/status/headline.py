@@ -56,9 +56,12 @@ def _troubles(overview: Overview) -> Iterator[tuple[str, str]]:
     for certificate in overview.certificates:
         left_s = certificate.ends_s - overview.at_s
         if left_s < 0:
-            yield "node", f"The certificate shown to {certificate.shown_to} has ended."
+            yield "node", f"The certificate shown to {words.certificate(certificate.shown_to)} has ended."
         elif left_s < _ENDS_SOON_S:
-            yield "node", f"The certificate shown to {certificate.shown_to} ends in {words.age(left_s)}."
+            yield (
+                "node",
+                f"The certificate shown to {words.certificate(certificate.shown_to)} ends in {words.age(left_s)}.",
+            )
 
 
 def _disk(overview: Overview) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ from sbnode.errors import QueueUnavailable
 from sbnode.status.access import Viewer, viewer
 from sbnode.status.forgery import COOKIE, Forms
 from sbnode.status.overview import Overview
-from sbnode.status.rendering import TOLD, Renderer
+from sbnode.status.rendering import Renderer
 
 __all__ = ["PageSource", "Pages"]
 
@@ -74,8 +74,7 @@ class Pages:
 
     def page(self, request: Request) -> Response:
         """Answer the whole page."""
-        told = request.query_params.get("told", "")
-        return self._shown(request, "page.html", TOLD.get(told, ""))
+        return self._shown(request, "page.html", request.query_params.get("told", ""))
 
     def parts(self, request: Request) -> Response:
         """Answer what of the page changes, for its script."""
@@ -89,7 +88,7 @@ class Pages:
             return self._message(request, 404, "There is no such result.")
         if not who.trusted or (name in _NAMES_PATIENT and not who.authenticated):
             return self._message(
-                request, 403, "This is given to who logs in alone: set status.user and status.password_file."
+                request, 403, "Only people who log in can fetch this: set status.user and status.password_file."
             )
         path = self._source.result_folder(job) / name
         if not path.is_file():
@@ -119,7 +118,7 @@ class Pages:
         form = await _form(request)
         if not who.trusted:
             return self._message(
-                request, 403, "Only who logs in may do this: set status.user and status.password_file."
+                request, 403, "Only people who log in may do this: set status.user and status.password_file."
             )
         if not self._forms.meant(request.headers, request.cookies.get(COOKIE), form.get("token", "")):
             return self._message(

@@ -15,11 +15,11 @@ from sbnode.status.overview import Overview
 __all__ = ["TOLD", "Renderer"]
 
 TOLD = {
-    "retried": "Started again.",
-    "nothing": "There was nothing to start again: it was started meanwhile, or is gone.",
-    "unavailable": "Not started: the database of the queue doesn't answer.",
+    "retried": ("good", "Started again."),
+    "nothing": ("bad", "There was nothing to start again: it was started meanwhile, or is gone."),
+    "unavailable": ("bad", "Not started: the database of the queue doesn't answer."),
 }
-"""What the page says after a retry, by the word in its address."""
+"""What the page says after a retry, and whether that is good, by the word in its address."""
 
 
 class Renderer:
@@ -36,6 +36,7 @@ class Renderer:
         )
         self._environment.filters.update(
             age=words.age,
+            certificate=words.certificate,
             moment=words.moment,
             machine_time=_machine_time,
             queue=words.queue,
@@ -46,13 +47,15 @@ class Renderer:
         self._environment.globals.update(objects=words.OBJECTS)
 
     def page(self, template: str, overview: Overview, viewer: Viewer, token: str, told: str) -> str:
-        """Return the page, or the parts of it that change, as ``viewer`` may see it."""
+        """Return the page, or the parts of it that change, as ``viewer`` may see it. ``told`` is a word of TOLD."""
+        told_kind, told_text = TOLD.get(told, ("", ""))
         return self._environment.get_template(template).render(
             overview=overview,
             headline=headline(overview),
             viewer=viewer,
             token=token,
-            told=told,
+            told=told_text,
+            told_kind=told_kind,
             edition=self._edition,
             root="./",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-__all__ = ["OBJECTS", "STAGES", "age", "moment", "queue", "seconds", "size", "stage"]
+__all__ = ["OBJECTS", "STAGES", "age", "certificate", "moment", "queue", "seconds", "size", "stage"]
 
 STAGES = {
     "choose": "choosing the series",
@@ -63,6 +63,14 @@ def size(count: float) -> str:
 def stage(name: str) -> str:
     """Return what a worker does in a stage."""
     return STAGES.get(name, name)
+
+
+def certificate(shown_to: str) -> str:
+    """Return who is shown a certificate, such as destination pacs."""
+    kind, _, name = shown_to.partition(".")
+    if shown_to == "node":
+        return "senders"
+    return "the syslog server" if kind == "audit" else f"{kind} {name}"
 
 
 def queue(name: str) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+import structlog
 
-from sbnode import log
-from sbnode.config import Log
 from sbnode.status.access import Attempts
 from tests.status.samples import CREDENTIALS, ITEM, JOB, Browser, Node
 
@@ -217,16 +216,16 @@ def test_every_answer_tells_the_browser_what_not_to_do(node: Node) -> None:
         assert kept == ("private, max-age=31536000, immutable" if path.startswith("/static") else "no-store")
 
 
-def test_wrong_passwords_are_limited_by_address(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure(Log())
+def test_wrong_passwords_are_limited_by_address(node: Node) -> None:
     client = node.client(user=CREDENTIALS, address=ELSEWHERE)
     right = (b"radiology", CREDENTIALS.partition(":")[2].encode())
     for _ in range(20):
         assert client.get("/").status_code == 401  # a browser that has yet to ask for it
     assert client.get("/", auth=right).status_code == 200
-    for _ in range(10):
-        assert client.get("/", auth=("radiology", "wrong")).status_code == 401
-    assert capsys.readouterr().err.count("login_refused") == 10
+    with structlog.testing.capture_logs() as records:
+        for _ in range(10):
+            assert client.get("/", auth=("radiology", "wrong")).status_code == 401
+    assert [(one["event"], one["address"]) for one in records] == [("login_refused", ELSEWHERE)] * 10
     refused = client.get("/", auth=right)
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["retry-after"]) <= 10

@@ -215,6 +215,9 @@ def test_every_stage_of_the_pipeline_has_its_words() -> None:
         (words.size(2.5e12), "2.5 TB"),
         (words.queue("proof.pacs"), "Asking pacs for proof"),
         (words.queue("other"), "other"),
+        (words.certificate("node"), "senders"),
+        (words.certificate("destination.pacs"), "destination pacs"),
+        (words.certificate("audit.syslog"), "the syslog server"),
     ],
 )
 def test_numbers_are_said_in_words(said: str, expected: str) -> None:
