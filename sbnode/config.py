@@ -380,18 +380,24 @@ class Queue(_Section):
 
 
 class Status(_Section):
-    """The HTTP side: /metrics, /healthz and /readyz."""
+    """The HTTP side: the status page, /metrics, /healthz and /readyz."""
 
     host: str = "127.0.0.1"
     port: Port = 9464
     user: str | None = None
     """With it, all but /healthz asks for this user and password (basic authentication, RFC 7617)."""
     password_file: Path | None = None
+    show_patient: bool = False
+    """Show name and ID of the patient beside each result. Needs a user."""
 
     @model_validator(mode="after")
     def _user_and_password(self) -> Status:
         if (self.user is None) != (self.password_file is None):
             raise ValueError("user and password_file belong together: give both or none")
+        if self.user is not None and ":" in self.user:
+            raise ValueError("user must not hold a colon: basic authentication ends the name there")
+        if self.show_patient and self.user is None:
+            raise ValueError("show_patient needs a user: without one, anybody who reaches the page reads the names")
         return self
 
 

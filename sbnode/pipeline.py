@@ -52,7 +52,7 @@ from sbnode.results.panels import cuts, views
 from sbnode.results.report import LeftOut, Report
 from sbnode.series import Series
 
-__all__ = ["PIPELINE_VERSION", "RESULT_FILES", "Models", "Outcome", "Progress", "job_key", "run"]
+__all__ = ["PIPELINE_VERSION", "RESULT_FILES", "STAGES", "Models", "Outcome", "Progress", "job_key", "run"]
 
 PIPELINE_VERSION = "6"
 """Raised when the same series, model and parameters would give another result: then a new job is made."""
@@ -65,6 +65,20 @@ WANTED = 0.25
 """The region ends at 0.5; occupancy is computed to here, so that the local threshold sees beyond the end."""
 BONE_HU = 200
 """For region all_bone, the fine grid holds every voxel above this."""
+
+STAGES = (
+    "choose",
+    "read",
+    "region",
+    "inference",
+    "threshold",
+    "quality",
+    "foramina",
+    "segmentation",
+    "surface",
+    "preview",
+)
+"""What a run goes through, in this order; ``with_fine`` adds one more."""
 
 Progress = Callable[[str, float], None]
 

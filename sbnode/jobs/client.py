@@ -147,6 +147,43 @@ class JobClient:
         """Return what was given up, oldest first."""
         return [_item(status) for status in self._client.list_workflows(status=_DEAD, load_input=False)]
 
+    def rejected(self, limit: int) -> list[Item]:
+        """Return the studies and jobs among the newest ``limit`` that ended and were rejected, newest first."""
+        found = self._client.list_workflows(
+            name=["study", "process"], status="SUCCESS", sort_desc=True, limit=limit, load_input=False
+        )
+        return [item for item in map(_item, found) if item.state == "rejected"]
+
+    def deliveries(self, job_keys: Sequence[str]) -> list[Item]:
+        """Return the deliveries of jobs, with their questions of proof."""
+        prefixes = [f"{key}." for key in job_keys]
+        found = self._client.list_workflows(workflow_id_prefix=prefixes, load_input=False) if prefixes else []
+        return [item for item in map(_item, found) if item.kind in ("deliver", "prove")]
+
+    def open_items(self) -> list[Item]:
+        """Return what is waiting or running, oldest first."""
+        return [_item(status) for status in self._client.list_workflows(status=_OPEN, load_input=False)]
+
+    def last_delivery(self, destination: str) -> Item | None:
+        """Return the newest delivery to a destination that succeeded; None where there is none."""
+        found = self._client.list_workflows(
+            status="SUCCESS",
+            queue_name=queues.delivery(destination),
+            sort_desc=True,
+            limit=1,
+            load_input=False,
+        )
+        return _item(found[0]) if found else None
+
+    def last_attempt(self, item_id: str) -> dict[str, str]:
+        """Return what the newest attempt of something that is being done said; empty before the first has ended.
+
+        Of a delivery that waits for its next attempt, ``reason`` says why.
+        """
+        outputs = [step["output"] for step in self._client.list_workflow_steps(item_id)]
+        said = [output for output in outputs if isinstance(output, dict) and "status" in output]
+        return {str(key): str(value) for key, value in said[-1].items()} if said else {}
+
     def delivers_since(self, destination: str, moment: datetime) -> bool:
         """Return whether an object was delivered to ``destination`` after ``moment``."""
         found = self._client.list_workflows(

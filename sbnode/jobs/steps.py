@@ -27,6 +27,7 @@ from sbnode.errors import (
 from sbnode.inference.selection import Choice, choose
 from sbnode.jobs.hours import seconds_until
 from sbnode.jobs.manifest import Manifest
+from sbnode.jobs.progress import ProgressFile
 from sbnode.jobs.proof import Proof, Sent, find_proof
 from sbnode.plan import judge, make_plan, receivers, settings_of
 from sbnode.rules import Decision
@@ -98,6 +99,7 @@ class Steps:
         self._audit = audit or Audit.open(config.audit, config.node.ae_title)
         self._destinations = {destination.name: destination for destination in config.all_destinations}
         self._log = log.get_logger()
+        self._progress = ProgressFile(spool.path, config.queue.worker)
         self._running = 0
         self._lock = Lock()
 
@@ -176,8 +178,10 @@ class Steps:
         with self._spool.result(job_key) as folder:
             try:
                 settings = settings_of(manifest.decision, self._config)
-                return self._run(study, self._models, settings, folder, made_at=manifest.received)
+                tell = self._progress.begin(job_key)
+                return self._run(study, self._models, settings, folder, made_at=manifest.received, progress=tell)
             finally:
+                self._progress.end()
                 # A correction that came meanwhile may stand in some of the objects, or be why one was kept back.
                 self._current(manifest, job_key)
 

@@ -23,7 +23,16 @@ from sbnode.config import Completion
 from sbnode.scp.continuity import Slice, is_continuous
 from sbnode.series import Instance, SeriesKey
 
-__all__ = ["CompletionTracker", "ExpectedCount", "Held", "Reason", "Retrieve", "SeriesCompletion", "StudyCompletion"]
+__all__ = [
+    "CompletionTracker",
+    "ExpectedCount",
+    "Held",
+    "OpenSeries",
+    "Reason",
+    "Retrieve",
+    "SeriesCompletion",
+    "StudyCompletion",
+]
 
 Reason = Literal["count", "association_end", "idle"]
 ExpectedCount = Callable[[SeriesKey], int | None]
@@ -49,6 +58,19 @@ class StudyCompletion:
 
     study_instance_uid: str
     series: tuple[SeriesCompletion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSeries:
+    """A series on its way: how many instances came since it was opened, and when the last one did.
+
+    One with a ``reason`` is complete and waits for the rest of its study.
+    """
+
+    key: SeriesKey
+    instances: int
+    last_received_s: float
+    reason: Reason | None
 
 
 @dataclass(slots=True)
@@ -125,6 +147,15 @@ class CompletionTracker:
                 found.append(StudyCompletion(study, completions))
                 del self._studies[study]
         return tuple(found)
+
+    def open_series(self) -> tuple[OpenSeries, ...]:
+        """Return the series that are on their way, those with the newest instance first."""
+        found = [
+            OpenSeries(key, series.instances, series.last_received_s, series.reason)
+            for study in self._studies.values()
+            for key, series in study.items()
+        ]
+        return tuple(sorted(found, key=lambda series: -series.last_received_s))
 
     def _open(self, key: SeriesKey, now_s: float) -> _OpenSeries:
         study = self._studies.setdefault(key.study_instance_uid, {})

@@ -20,6 +20,7 @@ from sbnode.service.certificates import CertificateWatch
 from sbnode.service.commitments import Reporter
 from sbnode.service.manager import tell_manager
 from sbnode.service.notices import Notices
+from sbnode.service.overview import Gatherer
 from sbnode.service.periodic import Periodic
 from sbnode.service.process import open_spool, signals
 from sbnode.service.retention import Retention
@@ -78,13 +79,14 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         Periodic("retention", config.retention.sweep_s, retention.turn),
         Periodic("notices", NOTICES_S, notices.turn),
     )
-    status = _status_server(config, spool, queue, supervisor, certificates)
+    overview = Gatherer(config, spool, queue, receiver, audit, certificates.ends, with_worker=with_worker)
+    status = _status_server(config, spool, queue, supervisor, certificates, overview)
     logger = log.get_logger()
     drain_s = config.node.drain_s
 
     def reload() -> None:
         if settings.reload(lambda config: write(config, in_force)):
-            for part in (receiver, queue, archives, certificates, reporter, retention, notices):
+            for part in (receiver, queue, archives, certificates, reporter, retention, notices, overview):
                 part.use(settings.config)
             if supervisor is not None:
                 supervisor.reload()
@@ -175,7 +177,12 @@ def _queue_study(spool: Spool, queue: JobClient) -> Callable[[str, tuple[SeriesC
 
 
 def _status_server(
-    config: Config, spool: Spool, queue: JobClient, supervisor: Supervisor | None, certificates: CertificateWatch
+    config: Config,
+    spool: Spool,
+    queue: JobClient,
+    supervisor: Supervisor | None,
+    certificates: CertificateWatch,
+    overview: Gatherer,
 ) -> StatusServer:
     def models() -> tuple[metrics.ModelFacts, ...]:
         return tuple({facts for worker in live_workers(spool.path).values() for facts in worker})
@@ -197,4 +204,4 @@ def _status_server(
         models=models,
         certificates=certificates.ends,
     )
-    return StatusServer(config.status, metrics.registry(state), checks)
+    return StatusServer(config.status, metrics.registry(state), checks, overview.source())
