@@ -8,43 +8,35 @@ metrics folder can be set before anything counts.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from sbnode import __version__
+from sbnode.commands import sending
 from sbnode.config import Config, load_config
-from sbnode.errors import ConfigError, ModelError, SbnodeError, SeriesError
+from sbnode.errors import ConfigError, SbnodeError
+from sbnode.terminal import ConfigOption, ExitCode
+from sbnode.terminal import exit_codes as _exit_codes
+from sbnode.terminal import out as _out
+from sbnode.terminal import print_items as _print_items
+from sbnode.terminal import progress as _progress
+from sbnode.terminal import queue as _queue
+from sbnode.terminal import scan as _scan
 
 if TYPE_CHECKING:
     from sbnode.explanation import Explanation
-    from sbnode.jobs.client import Item, JobClient
     from sbnode.pipeline import Outcome
     from sbnode.series import Series
 
 __all__ = ["ExitCode", "app"]
-
-
-class ExitCode(IntEnum):
-    """What the command line ends with."""
-
-    DONE = 0
-    CONFIGURATION = 2
-    NO_USABLE_SERIES = 3
-    FAILED = 4
 
 
 class _Region(StrEnum):
@@ -70,19 +62,9 @@ jobs_app = typer.Typer(
     help="Look at the jobs of the queue, and start dead letters and rejected studies again.", no_args_is_help=True
 )
 app.add_typer(jobs_app, name="jobs")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="The configuration (YAML). Without it every setting has its default.",
-        metavar="FILE",
-    ),
-]
-
-_out = Console()
-_err = Console(stderr=True)
+jobs_app.command("redo")(sending.redo)
+jobs_app.command("release")(sending.release)
+jobs_app.command("send")(sending.send)
 
 
 def _version(wanted: bool) -> None:
@@ -98,30 +80,6 @@ def _main(
     ] = False,
 ) -> None:
     pass
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn what is raised inside into a message on standard error and an exit code."""
-    try:
-        yield
-    except (ConfigError, ModelError) as error:
-        _fail("configuration", error, ExitCode.CONFIGURATION)
-    except SeriesError as error:
-        _fail("no usable series", error, ExitCode.NO_USABLE_SERIES)
-    except SbnodeError as error:
-        _fail("failed", error, ExitCode.FAILED)
-    except (typer.Exit, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        _fail("failed", error, ExitCode.FAILED)
-
-
-def _fail(kind: str, error: Exception, code: ExitCode) -> None:
-    _err.print(f"[bold red]{kind}:[/bold red] ", end="")
-    _err.print(str(error) or type(error).__name__, markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code) from error
 
 
 @app.command()
@@ -327,10 +285,13 @@ def jobs_list(
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 30,
     dead: Annotated[bool, typer.Option("--dead", help="Only dead letters and rejected studies.")] = False,
+    held: Annotated[bool, typer.Option("--held", help="Only what shadow mode held back.")] = False,
 ) -> None:
     """List studies, jobs and deliveries, newest first."""
     with _exit_codes(), _queue(config) as queue:
-        if dead:
+        if held:
+            items = queue.held()[::-1][:limit]
+        elif dead:
             from sbnode.jobs.client import FAULTS
 
             items = [item for item in queue.items() if item.state in FAULTS][:limit]
@@ -354,14 +315,24 @@ def jobs_show(
 
 @jobs_app.command("retry")
 def jobs_retry(
-    id: Annotated[str, typer.Argument(help="Id of a study, job or delivery, or the beginning of one.")],
+    id: Annotated[str, typer.Argument(help="Id of a study, job or delivery, or the beginning of one.")] = "",
     config: ConfigOption = None,
+    destination: Annotated[
+        str, typer.Option("--destination", metavar="NAME", help="All dead letters of this destination.")
+    ] = "",
+    all_dead: Annotated[bool, typer.Option("--all-dead", help="All dead letters.")] = False,
 ) -> None:
-    """Start dead letters and rejected studies again: one delivery, or all of a study or job."""
+    """Start dead letters and rejected studies again: one delivery, all of a study or job, or all dead letters.
+
+    Example: [cyan]sbnode jobs retry --destination archive --config config.yaml[/cyan]
+    """
+    if [bool(id), bool(destination), all_dead].count(True) != 1:
+        raise typer.BadParameter("give one of ID, --destination and --all-dead")
     with _exit_codes(), _queue(config) as queue:
-        started = queue.retry(id)
+        started = queue.retry(id) if id else queue.retry_dead(destination or None)
         if not started:
-            raise SbnodeError(f"nothing whose id begins with {id} is or has a dead letter or was rejected")
+            what = f"nothing whose id begins with {id} is or has a dead letter or was rejected"
+            raise SbnodeError(what if id else f"there is no dead letter{destination and f' of {destination}'}")
         for name in started:
             _out.print(f"queued again: {name}", highlight=False, soft_wrap=True)
 
@@ -387,38 +358,6 @@ def jobs_rescan(
             raise typer.Exit(ExitCode.FAILED)
 
 
-@contextmanager
-def _queue(config: Path | None) -> Iterator[JobClient]:
-    settings = load_config(config)
-    from sbnode import log
-    from sbnode.jobs.client import JobClient
-    from sbnode.spool import Spool
-
-    log.configure(settings.log)
-    client = JobClient(settings, Spool(settings.spool.path, settings.spool.min_free_bytes))
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-def _print_items(items: Sequence[Item]) -> None:
-    kinds = {"study": "study", "process": "job", "deliver": "delivery", "prove": "proof"}
-    colours = {"done": "green", "running": "cyan", "dead letter": "red", "rejected": "yellow", "left alone": "dim"}
-    table = Table(box=None, pad_edge=False)
-    for heading in ("created", "kind", "id", "state", "reason"):
-        table.add_column(heading, no_wrap=heading != "reason", overflow="fold")
-    for item in items:
-        table.add_row(
-            item.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-            kinds[item.kind],
-            item.id,
-            Text(item.state, style=colours.get(item.state, "")),
-            Text(item.reason),
-        )
-    _out.print(table)
-
-
 def _prepare(config: Path | None) -> Config:
     """Load the configuration, set up the logs and the folder through which processes share their counters."""
     from sbnode import log
@@ -432,37 +371,6 @@ def _prepare(config: Path | None) -> Config:
         raise ConfigError(f"spool.path: {settings.spool.path} can't be made ({error.strerror})") from error
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     return settings
-
-
-def _scan(folder: Path, wanted: str | None) -> list[Series]:
-    """Return the series in ``folder``, or the one that is wanted; say how many files were no DICOM."""
-    from sbnode.errors import NoUsableSeries
-    from sbnode.series import Instance, Series, SeriesKey, read_instance
-
-    if not folder.is_dir():
-        raise NoUsableSeries(f"{folder} is not a folder; give the folder that holds the DICOM files")
-    found: dict[SeriesKey, list[Instance]] = {}
-    skipped = 0
-    with _err.status(f"Reading headers in {folder}"):
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            try:
-                instance = read_instance(path)
-            except ValueError:
-                skipped += 1
-                continue
-            found.setdefault(instance.key, []).append(instance)
-    if skipped:
-        _err.print(f"{skipped} files are not DICOM images and were skipped", highlight=False)
-    study = [Series.of(key, instances) for key, instances in found.items()]
-    if not study:
-        raise NoUsableSeries(f"{folder} holds no DICOM image")
-    if wanted is None:
-        return study
-    chosen = [series for series in study if series.key.series_instance_uid == wanted]
-    if not chosen:
-        uids = "\n  ".join(sorted(series.key.series_instance_uid for series in study))
-        raise NoUsableSeries(f"{folder} holds no series {wanted}; it holds\n  {uids}")
-    return chosen
 
 
 def _process(study: list[Series], settings: Config, out: Path, fine: bool) -> tuple[Outcome, tuple[Path, ...]]:
@@ -488,26 +396,6 @@ def _process(study: list[Series], settings: Config, out: Path, fine: bool) -> tu
         for path in written:
             os.replace(Path(unfinished) / path.name, path)
     return outcome, written
-
-
-class _Stages:
-    """One line of progress per stage."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, share: float) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=1.0)
-        self._bars.update(self._tasks[stage], completed=share)
-
-
-@contextmanager
-def _progress() -> Iterator[_Stages]:
-    columns = (SpinnerColumn(), TextColumn("{task.description:<13}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not sys.stderr.isatty()) as bars:
-        yield _Stages(bars)
 
 
 def _summary(outcome: Outcome, written: tuple[Path, ...], others: int) -> None:
