@@ -21,6 +21,7 @@ from rich.text import Text
 
 from sbnode import __version__
 from sbnode.commands import sending
+from sbnode.commands.compare import compare
 from sbnode.config import Config, load_config
 from sbnode.errors import ConfigError, SbnodeError
 from sbnode.terminal import ConfigOption, ExitCode
@@ -62,6 +63,7 @@ jobs_app = typer.Typer(
     help="Look at the jobs of the queue, and start dead letters and rejected studies again.", no_args_is_help=True
 )
 app.add_typer(jobs_app, name="jobs")
+app.command("compare")(compare)
 jobs_app.command("redo")(sending.redo)
 jobs_app.command("release")(sending.release)
 jobs_app.command("send")(sending.send)
