@@ -52,6 +52,9 @@ out = Console()
 err = Console(stderr=True)
 
 
+_WIDE = 400
+
+
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn what is raised inside into a message on standard error and an exit code."""
@@ -99,7 +102,7 @@ def print_items(items: Sequence[Item]) -> None:
     colours["held back"] = "magenta"
     table = Table(box=None, pad_edge=False)
     for heading in ("created", "kind", "id", "state", "reason"):
-        table.add_column(heading, no_wrap=heading != "reason", overflow="fold")
+        table.add_column(heading, no_wrap=heading not in ("id", "reason"), overflow="fold")
     for item in items:
         table.add_row(
             item.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
@@ -108,7 +111,8 @@ def print_items(items: Sequence[Item]) -> None:
             Text(item.state, style=colours.get(item.state, "")),
             Text(item.reason),
         )
-    out.print(table)
+    # A file or a pipe has no width: there, nothing is cut or folded.
+    (out if out.is_terminal else Console(width=_WIDE)).print(table)
 
 
 def scan(folder: Path, wanted: str | None) -> list[Series]:

@@ -23,6 +23,9 @@ __all__ = ["compare"]
 
 Studies = dict[str, Sequence["Series"]]
 
+_COLUMNS = {0: "study", 1: "A, mL", 2: "B, mL", 4: "Dice", 5: "mean, mm", 6: "95 %, mm", 7: "longest, mm"}
+"""Of the overview, what a terminal has room for."""
+
 
 def compare(
     studies: Annotated[
@@ -111,12 +114,11 @@ def _compare(studies: Studies, a: Config, b: Config, folder: Path) -> Comparison
 def _summary(comparison: Comparison, folder: Path) -> None:
     from sbnode.comparison.tables import overview, sentence
 
-    shown = overview(comparison)
     table = Table(box=None, pad_edge=False)
-    for heading in shown.headings:
-        table.add_column(heading, overflow="fold")
-    for row in shown.rows:
-        table.add_row(*map(Text, row))
+    for column, heading in _COLUMNS.items():
+        table.add_column(heading, overflow="fold", no_wrap=bool(column), justify="right" if column else "left")
+    for row in overview(comparison).rows:
+        table.add_row(*(Text(row[column]) for column in _COLUMNS))
     out.print(table)
     for case in comparison.cases:
         out.print(Text(f"{case.label}: {sentence(case)}"), highlight=False, soft_wrap=True)

@@ -38,7 +38,7 @@ p { max-width: 52rem; margin: .4rem 0; } .dim { color: var(--dim); font-size: .9
 table { border-collapse: collapse; margin: .3rem 0; font-variant-numeric: tabular-nums; font-size: .92rem; }
 caption { text-align: left; font-weight: 600; padding: .6rem 0 .2rem; }
 th, td { text-align: left; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
 td { min-width: 3.5rem; } th { font-weight: 500; color: var(--dim); } tbody th { color: var(--ink); font-weight: 400; }
 .row { display: grid; grid-template-columns: repeat(3, 1fr); gap: .5rem; margin: .5rem 0; }
 figure { margin: 0; } figcaption { font-size: .85rem; color: var(--dim); }
@@ -100,8 +100,8 @@ def _case(case: Case) -> Iterator[str]:
         yield from _places(case.agreement.places)
         if case.agreement.distance is None or case.agreement.distance.longest_mm > 0:
             yield "<h3>Seen as a whole</h3>"
-            key = _key("right: bone of A alone", "bone of B alone")
-            yield f'<p class="dim">{key}; left and middle: inferred thin bone is blue.</p>'
+            key = _key("bone of A alone", "bone of B alone")
+            yield f'<p class="dim">Both: {key}. A layer on bone of both is not marked.</p>'
         for panels in case.agreement.views:
             names = ("A", "B", "difference")
             pictures = (
@@ -116,7 +116,8 @@ def _places(places: tuple[Place, ...]) -> Iterator[str]:
         return
     yield "<h3>Where the surfaces differ most</h3>"
     key = _key("bone of A alone", "bone of B alone")
-    yield f'<p class="dim">Cuts of {2 * REACH_MM:.0f} mm: {key}; bone of both is a little brighter.</p>'
+    said = f"Cuts of {2 * REACH_MM:.0f} mm: {key}; bone of both is a little brighter. The ring marks the place."
+    yield f'<p class="dim">{said}</p>'
     for number, place in enumerate(places, start=1):
         at = ", ".join(f"{value:.1f}" for value in place.at_mm)
         yield f'<div class="place"><p>{number}. Surfaces up to {place.apart_mm:.1f} mm apart, at ({at}) mm, LPS</p>'

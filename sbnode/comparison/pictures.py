@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from sbnode.config import Region
@@ -23,6 +26,8 @@ SHARED_GREY = 0.85
 """Of bone of both in views, 0..1: without hue, so that orange stands out."""
 REACH_MM = 20.0
 """Half the edge of a cut."""
+RING_MM = 5.0
+RING = (225, 225, 120)
 PIXELS = 400
 WINDOW_HU = (-400.0, 2000.0)
 _STRENGTH = 0.65
@@ -47,8 +52,9 @@ def cuts(a: Bone, b: Bone, volume: Volume, at_mm: Points) -> tuple[tuple[Panel, 
     for name, across, down, letters in _CUTS:
         points_mm = _plane(at_mm, np.array(across), np.array(down))
         picture = _grey(volume, points_mm)
-        scan.append(Panel(f"CT, {name}", picture, letters))
-        marked.append(Panel(f"A and B, {name}", _marked(picture, _at(a, points_mm), _at(b, points_mm)), letters))
+        with_bone = _marked(picture, _at(a, points_mm), _at(b, points_mm))
+        scan.append(Panel(f"CT, {name}", _ringed(picture), letters))
+        marked.append(Panel(f"A and B, {name}", _ringed(with_bone), letters))
     return tuple(scan), tuple(marked)
 
 
@@ -83,21 +89,35 @@ def _marked(picture: Picture, in_a: Mask, in_b: Mask) -> Picture:
     return marked.astype(np.uint8)
 
 
+def _ringed(picture: Picture) -> Picture:
+    """With a thin ring about the middle, so that a small difference is found."""
+    image = Image.fromarray(picture)
+    middle, radius = PIXELS / 2, RING_MM / REACH_MM * PIXELS / 2
+    box = (middle - radius, middle - radius, middle + radius, middle + radius)
+    ImageDraw.Draw(image).ellipse(box, outline=RING)
+    return np.asarray(image)
+
+
 def views(a: Bone, b: Bone, region: Region) -> tuple[tuple[Panel, Panel, Panel], ...]:
     """Return, from each of ``SIDES``, the surface of A, that of B, and both with what only one of them has marked.
 
     Args:
         a: bone A.
         b: bone B, on the same grid.
-        region: names the colours of A and B alone.
+        region: names the colour of A and that of B.
     """
-    turned_a, turned_b = Anatomical.of(a), Anatomical.of(b)
+    turned_a, turned_b = _plain(a), _plain(b)
     found = []
     for side in SIDES:
         panels = [surface(turned, side, region) for turned in (turned_a, turned_b)]
         both = Panel("difference", _both(turned_a, turned_b, View.from_side(side)), panels[0].letters)
         found.append((panels[0], panels[1], both))
     return tuple(found)
+
+
+def _plain(bone: Bone) -> Anatomical:
+    """Without marks of inferred bone, whose colour is much like that of A."""
+    return Anatomical.of(replace(bone, inferred=np.zeros(bone.level.shape, np.bool_)))
 
 
 def _both(a: Anatomical, b: Anatomical, view: View) -> Picture:

@@ -63,6 +63,8 @@ def _time_s(report: Report) -> float:
 
 
 def _change(a: float, b: float) -> str:
+    if abs(b - a) < 0.05:
+        return "0"
     share = f" ({(b - a) / a:+.1%})" if a else ""
     return f"{b - a:+.1f}{share}".replace("-", "−")
 
