@@ -93,8 +93,7 @@ def compare(
         tell: called with the label of a study and with each step.
 
     Raises:
-        ModelError: a model can't be opened.
-        SpoolError: a file of a study can't be read.
+        ModelError: a model can't be opened. What else one of them ends with is a `Refusal`.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".sbnode-") as work:
         made, models = [], []

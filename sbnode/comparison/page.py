@@ -34,7 +34,8 @@ body { margin: 0 auto; max-width: 74rem; padding: 1.5rem; background: var(--pape
 h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.3rem; margin: 2.2rem 0 .5rem; overflow-wrap: anywhere; }
 h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; }
 p { max-width: 52rem; margin: .4rem 0; } .dim { color: var(--dim); font-size: .9rem; }
-.wide { overflow-x: auto; } .side { display: flex; flex-wrap: wrap; gap: 0 2.5rem; align-items: flex-start; }
+.wide { overflow-x: auto; }
+.wide td { white-space: nowrap; } .side { display: flex; flex-wrap: wrap; gap: 0 2.5rem; align-items: flex-start; }
 table { border-collapse: collapse; margin: .3rem 0; font-variant-numeric: tabular-nums; font-size: .92rem; }
 caption { text-align: left; font-weight: 600; padding: .6rem 0 .2rem; }
 th, td { text-align: left; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
@@ -49,10 +50,12 @@ figure { margin: 0; } figcaption { font-size: .85rem; color: var(--dim); }
 .t { top: .1rem; left: 50%; } .b { bottom: .1rem; left: 50%; }
 .key { display: inline-block; width: .9em; height: .9em; border-radius: 2px; margin: 0 .3em 0 .8em;
   vertical-align: -.1em; border: 1px solid var(--line); }
-section, .place, figure, tr { break-inside: avoid; } section.study { break-inside: auto; }
+section, .place, figure, table, tr { break-inside: avoid; }
+h3 { break-after: avoid; } section.study { break-inside: auto; }
 @media print {
   :root { --ink: #000; --dim: #444; --line: #bbb; --paper: #fff; --band: #fff; }
-  body { max-width: none; padding: 0; font-size: 11pt; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  .place .row { max-width: 84%; margin: .3rem 0; } /* two places on a page */
   .picture, .key { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   section.study { break-before: page; }
 }
