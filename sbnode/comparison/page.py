@@ -24,9 +24,9 @@ __all__ = ["FILES", "write"]
 FILES = ("report.html", "report.json")
 _JPEG_QUALITY = 88
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1a1c20; --dim: #5b626b; --line: #d5d9de; --paper: #ffffff; --band: #f3f5f7; }
+:root { color-scheme: light dark; --ink: #1a1c20; --dim: #5b626b; --line: #d5d9de; --paper: #ffffff; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e8eaed; --dim: #a0a7b0; --line: #3a3f46; --paper: #16181c; --band: #1f2227; }
+  :root { --ink: #e8eaed; --dim: #a0a7b0; --line: #3a3f46; --paper: #16181c; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 74rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
@@ -46,14 +46,14 @@ figure { margin: 0; } figcaption { font-size: .85rem; color: var(--dim); }
 .picture { position: relative; background: #121418; border-radius: 4px; overflow: hidden; color: #e8eaed; }
 .picture img { display: block; width: 100%; height: auto; }
 .picture span { position: absolute; font-size: .85rem; text-shadow: 0 0 3px #000, 0 0 3px #000; }
-.l { left: .3rem; top: 50%; } .r { right: .3rem; top: 50%; }
-.t { top: .1rem; left: 50%; } .b { bottom: .1rem; left: 50%; }
+.l, .r { top: 50%; transform: translateY(-50%); } .l { left: .3rem; } .r { right: .3rem; }
+.t, .b { left: 50%; transform: translateX(-50%); } .t { top: .1rem; } .b { bottom: .1rem; }
 .key { display: inline-block; width: .9em; height: .9em; border-radius: 2px; margin: 0 .3em 0 .8em;
   vertical-align: -.1em; border: 1px solid var(--line); }
 section, .place, figure, table, tr { break-inside: avoid; }
 h3 { break-after: avoid; } section.study { break-inside: auto; }
 @media print {
-  :root { --ink: #000; --dim: #444; --line: #bbb; --paper: #fff; --band: #fff; }
+  :root { --ink: #000; --dim: #444; --line: #bbb; --paper: #fff; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .place .row { max-width: 84%; margin: .3rem 0; } /* two places on a page */
   .picture, .key { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
@@ -104,7 +104,7 @@ def _case(case: Case) -> Iterator[str]:
         if case.agreement.distance is None or case.agreement.distance.longest_mm > 0:
             yield "<h3>Seen as a whole</h3>"
             key = _key("bone of A alone", "bone of B alone")
-            yield f'<p class="dim">Both: {key}. A layer on bone of both is not marked.</p>'
+            yield f'<p class="dim">Difference: {key}. A layer on bone of both is not marked.</p>'
         for panels in case.agreement.views:
             names = ("A", "B", "difference")
             pictures = (
