@@ -37,6 +37,7 @@ _STATES = {
 _DEAD = [status for status, state in _STATES.items() if state == "dead letter"]
 _ENDS = {"rejected": "rejected", "left_alone": "left alone", "held": "held back"}
 """States that a workflow which succeeded names itself."""
+_GOING_ON = ("queued", "running")
 _OPEN = ["ENQUEUED", "DELAYED", "PENDING"]
 
 
@@ -197,7 +198,7 @@ class JobClient:
             workflow_ids=[Manifest.of(study).study_id], load_input=False, load_output=False
         )
         study_id = self.submit(study)
-        if known and known[0].status not in _OPEN:
+        if known and _STATES[known[0].status] not in _GOING_ON:
             self._rewind(_item(known[0]))
         return study_id
 
@@ -220,7 +221,7 @@ class JobClient:
         """
         name = f"{job_key}.{destination}.{kind}"
         before = [item for item in map(_item, self._prefixed(name)) if item.kind == "deliver"]
-        if any(item.state in ("queued", "running") for item in before):
+        if any(item.state in _GOING_ON for item in before):
             return None
         number = max((queues.sending_number(item.id) for item in before), default=0) + 1
         sent = self._enqueue_delivery(name, number, released=True)
@@ -261,7 +262,7 @@ class JobClient:
         states = {_STATES[status.status] for status in found}
         if not states:
             return "unknown"
-        if states & {"queued", "running"}:
+        if states & {*_GOING_ON}:
             return "open"
         return "dead letter" if "dead letter" in states else "done"
 
