@@ -63,10 +63,6 @@ jobs_app = typer.Typer(
     help="Look at the jobs of the queue, and start dead letters and rejected studies again.", no_args_is_help=True
 )
 app.add_typer(jobs_app, name="jobs")
-app.command("compare")(compare)
-jobs_app.command("redo")(sending.redo)
-jobs_app.command("release")(sending.release)
-jobs_app.command("send")(sending.send)
 
 
 def _version(wanted: bool) -> None:
@@ -415,6 +411,12 @@ def _summary(outcome: Outcome, written: tuple[Path, ...], others: int) -> None:
         table.add_row("written", escape(str(path)))
     _out.print(table, highlight=False, soft_wrap=True)
     _out.print("For research and education; not a medical device.", style="dim")
+
+
+app.command("compare")(compare)
+jobs_app.command("redo")(sending.redo)
+jobs_app.command("release")(sending.release)
+jobs_app.command("send")(sending.send)
 
 
 if __name__ == "__main__":

@@ -252,6 +252,9 @@ def test_jobs_send_queues_each_object_and_names_the_nearest_destination(tmp_path
     client.close()
     code, text = sbnode("jobs", "send", job[:6], "--to", "archive", "--config", file)
     assert (code, text.strip()) == (0, f"on its way already: {job}.archive.seg")
+    (tmp_path / "spool" / "results" / job / "seg.dcm").unlink()
+    code, text = sbnode("jobs", "send", job[:6], "--to", "archive", "--config", file)
+    assert (code, text.strip()) == (0, f"not in the results: {job}.archive.seg")
     code, text = sbnode("jobs", "send", job, "--to", "archiv", "--config", file)
     assert code == 2
     assert "did you mean 'archive'" in text

@@ -92,6 +92,10 @@ def _objects(config: Config, name: str) -> tuple[str, ...]:
 
 def _report(client: JobClient, deliveries: Iterable[Iterable[str]]) -> None:
     for job, destination, kind in deliveries:
+        name = f"{job}.{destination}.{kind}"
+        if not client.has_made(job, kind):
+            out.print(f"not in the results: {name}", highlight=False, soft_wrap=True)
+            continue
         sent = client.send(job, destination, kind)
-        said = f"queued: {sent}" if sent else f"on its way already: {job}.{destination}.{kind}"
+        said = f"queued: {sent}" if sent else f"on its way already: {name}"
         out.print(said, highlight=False, soft_wrap=True)

@@ -211,6 +211,10 @@ class JobClient:
         keys = dict.fromkeys(item.job for item in self.find(prefix) if item.job)
         return [key for key in keys if self._spool.result_folder(key).exists()]
 
+    def has_made(self, job_key: str, kind: str) -> bool:
+        """Return whether the results of a job in the spool hold this object."""
+        return (self._spool.result_folder(job_key) / f"{kind}.dcm").exists()
+
     def send(self, job_key: str, destination: str, kind: str) -> str | None:
         """Send an object of a job to a destination, in shadow mode too, whatever became of it there before.
 
