@@ -533,6 +533,8 @@ class Config(_Section):
     destinations: tuple[Destination, ...] = ()
     web_destinations: tuple[WebDestination, ...] = ()
     rules: tuple[Rule, ...] = ()
+    shadow: bool = False
+    """True: results are made and kept in the spool, and not sent until somebody releases them."""
     queue: Queue = Queue()
     status: Status = Status()
     log: Log = Log()

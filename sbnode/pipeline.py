@@ -172,6 +172,7 @@ def run(
     made_at: datetime,
     progress: Progress = lambda stage, share: None,
     with_fine: bool = False,
+    show: Callable[[Bone, Volume], None] = lambda bone, volume: None,
 ) -> Outcome:
     """Process the best series of ``study`` and write ``RESULT_FILES`` into ``folder``, and ``fine.dcm`` if configured.
 
@@ -183,6 +184,7 @@ def run(
         made_at: date and time that the result objects carry; the same one gives the same bytes.
         progress: called with a stage's name and the share of it that is done.
         with_fine: also write ``bone.seg.nrrd``, the bone on the fine grid.
+        show: called with the bone, and the volume it was found in, before they are described.
 
     Raises:
         SeriesError: the study gives no result; the message holds the reason.
@@ -203,6 +205,7 @@ def run(
         bones = () if region is None else named_bones(bone, region)
     with clock.stage("foramina"):
         foramina = () if region is None else _find_foramina(bone, region, volume, measured)
+    show(bone, volume)
     derivation = Derivation(
         job_key=key,
         model=models.identity,

@@ -128,7 +128,7 @@ def complete(*words: str) -> list[str]:
 
 def test_the_shell_completes_commands_destinations_and_ids(configuration: Path) -> None:
     assert complete("sbnode", "ex") == ["explain"]
-    assert complete("sbnode", "jobs", "re") == ["retry", "rescan"]
+    assert complete("sbnode", "jobs", "re") == ["retry", "rescan", "redo", "release"]
     assert complete("sbnode", "probe", "--config", str(configuration), "arch") == ["archive"]
     assert complete("sbnode", "jobs", "retry", "--config", str(configuration), "study") == ["study-3f2a"]
 

@@ -149,7 +149,7 @@ class Steps:
             try:
                 decision = Manifest.read(self._spool, job_key).decision
                 if self._spool.result_folder(job_key).exists():
-                    return {"status": "done", "priority": decision.priority}
+                    return self._done(decision)
                 if (wait_s := self._wait_s(decision)) > 0:
                     return self._postponed(job_key, wait_s)
                 self._require_space()
@@ -165,7 +165,14 @@ class Steps:
             metrics.JOBS.labels("done").inc()
             metrics.VIEWER_CHECKS.labels("passed").inc()
             self._log.info("job_done", job=job_key, seconds=round(perf_counter() - started, 2))
-            return {"status": "done", "priority": decision.priority}
+            return self._done(decision)
+
+    def _done(self, decision: Decision) -> Outcome:
+        outcome = {"status": "done", "priority": decision.priority}
+        if not receivers(decision, self._config):
+            by = "no destination is configured" if decision.rule is None else f"rule {decision.rule} names none"
+            outcome["reason"] = f"sent nowhere, the results are in the spool: {by}"
+        return outcome
 
     def _make(self, job_key: str) -> pipeline.Outcome:
         """Run the pipeline and commit its results.
@@ -195,8 +202,11 @@ class Steps:
             raise _Superseded(key)
         return study
 
-    def deliver(self, job_key: str, destination_name: str, kind: str) -> Outcome:
-        """Send one object of a job, or its series of pictures, to one destination, once."""
+    def deliver(self, job_key: str, destination_name: str, kind: str, released: bool = False) -> Outcome:
+        """Send one object of a job, or its series of pictures, to one destination, once.
+
+        In shadow mode it is held back instead, unless it was ``released``.
+        """
         with self._doing():
             started = perf_counter()
             facts = {"job": job_key, "destination": destination_name, "object": kind}
@@ -209,6 +219,8 @@ class Steps:
                         "status": "superseded",
                         "reason": "patient or study was corrected; a later job replaces this",
                     }
+                if self._config.shadow and not released:
+                    return self._held(job_key, destination_name, kind)
                 sent, status = self._send_audited(job_key, kind, destination)
             except Exception as error:
                 outcome = _fault(error)
@@ -221,6 +233,11 @@ class Steps:
                 self._log.info("delivered", **facts, **outcome)
             metrics.DELIVERIES.labels(destination_name, outcome.get("sent", kind), outcome["status"]).inc()
             return outcome
+
+    def _held(self, job_key: str, destination_name: str, kind: str) -> Outcome:
+        metrics.DELIVERIES.labels(destination_name, kind, "held").inc()
+        self._log.info("delivery_held", job=job_key, destination=destination_name, object=kind)
+        return {"status": "held", "reason": "shadow mode; `sbnode jobs release` sends it"}
 
     def confirms(self, destination_name: str) -> bool:
         """Whether what a destination accepted has to be proven."""

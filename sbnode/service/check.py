@@ -57,6 +57,8 @@ def check(config: Config, *, spool: bool = True, ports: bool = True) -> Iterator
     for web in config.web_destinations:
         fault = _fault_of(partial(answers, web))
         yield Check(f"destination '{web.name}' answers QIDO-RS", fault, is_configuration=False)
+    if config.shadow:
+        yield Check("shadow mode is on: nothing is sent until it is released", None)
     if config.audit.syslog is not None:
         fault = _fault_of(partial(_connect, config.audit.syslog))
         yield Check(f"audit.syslog {config.audit.syslog.host} accepts a connection", fault, is_configuration=False)

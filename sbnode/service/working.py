@@ -71,7 +71,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     ]
     lease.announce(facts)
     logger = log.get_logger()
-    logger.info("working", worker=config.queue.worker)
+    logger.info("working", worker=config.queue.worker, shadow=config.shadow)
     adoption = Periodic("adoption", ADOPTION_S, _Adoption(config, config_file, queue, worker).turn)
     adoption.start()
     settings = Settings(config, config_file)
