@@ -71,6 +71,8 @@ def _change(a: float, b: float) -> str:
 
 def sentence(case: Case) -> str:
     """Say in words how the two differ."""
+    if isinstance(case.a, Refusal) and case.a == case.b:
+        return f"Neither A nor B gives a result: {case.a.reason}"
     if case.agreement is None:
         given = [f"{name} gives no result: {one.reason}" for name, one in _sides(case) if isinstance(one, Refusal)]
         return ". ".join((*given, *([case.apart] if case.apart else [])))

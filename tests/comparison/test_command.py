@@ -78,7 +78,7 @@ def test_studies_of_the_spool_by_id_and_of_folders_and_nothing_of_the_spool_chan
     assert first == study
     assert second.startswith("study ")
     assert [one.threshold.seed for one in fake.configs] == [0.45, 0.5]
-    assert "A gives no result: the scan shows no skull base" in text
+    assert "Neither A nor B gives a result: the scan shows no skull base" in text
     page = (tmp_path / "report" / "report.html").read_text()
     assert study in page
     assert "PATIENT" not in page + (tmp_path / "report" / "report.json").read_text()
