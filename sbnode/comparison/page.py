@@ -35,7 +35,8 @@ h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.3rem; margin: 2.2rem 0 .5
 h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; }
 p { max-width: 52rem; margin: .4rem 0; } .dim { color: var(--dim); font-size: .9rem; }
 .wide { overflow-x: auto; }
-.wide td { white-space: nowrap; } .side { display: flex; flex-wrap: wrap; gap: 0 2.5rem; align-items: flex-start; }
+.wide td, .wide tbody th { white-space: nowrap; }
+.side { display: flex; flex-wrap: wrap; gap: 0 2.5rem; align-items: flex-start; }
 table { border-collapse: collapse; margin: .3rem 0; font-variant-numeric: tabular-nums; font-size: .92rem; }
 caption { text-align: left; font-weight: 600; padding: .6rem 0 .2rem; }
 th, td { text-align: left; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
