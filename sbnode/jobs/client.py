@@ -38,6 +38,8 @@ _DEAD = [status for status, state in _STATES.items() if state == "dead letter"]
 _ENDS = {"rejected": "rejected", "left_alone": "left alone", "held": "held back"}
 """States that a workflow which succeeded names itself."""
 _GOING_ON = ("queued", "running")
+_LOOKED_THROUGH = 50
+"""So many of the newest deliveries are looked through for one that was sent."""
 _OPEN = ["ENQUEUED", "DELAYED", "PENDING"]
 
 
@@ -171,10 +173,10 @@ class JobClient:
             status="SUCCESS",
             queue_name=queues.delivery(destination),
             sort_desc=True,
-            limit=1,
+            limit=_LOOKED_THROUGH,
             load_input=False,
         )
-        return _item(found[0]) if found else None
+        return next(map(_item, filter(_was_sent, found)), None)
 
     def last_attempt(self, item_id: str) -> dict[str, str]:
         """Return what the newest attempt of something that is being done said; empty before the first has ended.
@@ -193,7 +195,7 @@ class JobClient:
             completed_after=moment.isoformat(),
             load_input=False,
         )
-        return any(_item(status).state == "done" for status in found)
+        return any(map(_was_sent, found))
 
     def find(self, prefix: str) -> list[Item]:
         """Return the items whose id begins with ``prefix``, and those of the studies' jobs among them, oldest first."""
@@ -318,6 +320,11 @@ class JobClient:
 
     def _prefixed(self, prefix: str) -> list[WorkflowStatus]:
         return self._client.list_workflows(workflow_id_prefix=prefix)
+
+
+def _was_sent(delivery: WorkflowStatus) -> bool:
+    """Whether a delivery that ended well was sent: one may be held back, or needless after a correction."""
+    return isinstance(delivery.output, dict) and delivery.output.get("status") in ("delivered", "warned")
 
 
 def _item(status: WorkflowStatus) -> Item:

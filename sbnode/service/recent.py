@@ -64,6 +64,7 @@ def _sent(items: Sequence[Item]) -> tuple[Sent, ...]:
             delivered=sum(found == {"done"} for found in kinds.values()),
             wanted=len(kinds),
             failed=sum("dead letter" in found for found in kinds.values()),
+            held=sum("held back" in found for found in kinds.values()),
         )
         for destination, kinds in sorted(states.items())
     )

@@ -98,12 +98,16 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How many objects of a result one destination has got, of how many; ``failed`` are dead letters."""
+    """How many objects of a result one destination has got, of how many.
+
+    ``failed`` are dead letters, ``held`` are those that shadow mode held back.
+    """
 
     destination: str
     delivered: int
     wanted: int
     failed: int
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ def test_shadow_mode_makes_results_and_sends_nothing_until_they_are_released(
     assert held("d0", "seg") == before + 1
     # A destination of which everything is held back isn't one that delivers again.
     assert not running.queue.delivers_since("d0", datetime.fromtimestamp(0, UTC))
+    assert running.queue.last_delivery("d0") is None
 
     # A retry is for what went wrong; what is held back stays so.
     assert running.queue.retry(running.item("process").id) == []
@@ -61,6 +62,8 @@ def test_shadow_mode_makes_results_and_sends_nothing_until_they_are_released(
     assert running.queue.send(job, "d0", "seg") == f"{job}.d0.seg.sending-2"
     assert running.settle(4)["d0.seg.sending-2"] == "done"
     assert len(receiving.received) == 1
+    assert running.queue.delivers_since("d0", datetime.fromtimestamp(0, UTC))
+    assert running.queue.last_delivery("d0") == running.item("d0.seg.sending-2")
     assert [item.id for item in running.queue.held(job)] == [f"{job}.d0.stl"]
 
 

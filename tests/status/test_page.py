@@ -13,7 +13,7 @@ import pytest
 from sbnode import pipeline
 from sbnode.status import words
 from sbnode.status.headline import headline
-from sbnode.status.overview import Certificate, Disk, Fault, Queue, Receiving
+from sbnode.status.overview import Certificate, Disk, Fault, Queue, Receiving, Sent
 from tests.status.samples import CREDENTIALS, DAY_S, JOB, NOW_S, Node, busy, overview, result
 
 
@@ -78,6 +78,13 @@ def test_everything_that_goes_on_is_shown(node: Node) -> None:
         "sbnode 0.1.0",
     ):
         assert words_shown in text, words_shown
+
+
+def test_what_shadow_mode_held_back_is_not_on_its_way(node: Node) -> None:
+    node.shows = busy(results=(result(sent=(Sent("pacs", 0, 4, 0, held=4),)),))
+    text = visible(page(node))
+    assert "Held back in shadow mode: 0 of 4 objects to pacs" in text
+    assert "On the way" not in text
 
 
 def test_an_idle_node_says_so_and_shows_no_empty_table(node: Node) -> None:
