@@ -26,7 +26,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test viewer faults fuzz check format lock licences schema audit sbom accuracy train peers clean
+.PHONY: help install demo test viewer faults fuzz check format lock licences schema metrics audit sbom accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -90,6 +90,9 @@ lock: $(VENV)/checks ## Resolve the lock files anew (UPGRADE=1: to the newest ve
 
 licences: install ## Write docs/licences.md from what is installed
 	$(BIN)/python scripts/licences.py docs/licences.md
+
+metrics: install ## Write docs/metrics.md from the code
+	$(BIN)/python -m scripts.metrics_manual docs/metrics.md
 
 schema: install ## Write config.schema.json, by which editors complete and check config.yaml
 	$(BIN)/python -m scripts.config_schema config.schema.json

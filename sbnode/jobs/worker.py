@@ -19,7 +19,7 @@ from typing import NoReturn, ParamSpec
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy.exc import SQLAlchemyError
 
-from sbnode import log
+from sbnode import log, metrics
 from sbnode.config import Config, Queue
 from sbnode.errors import SbnodeError
 from sbnode.jobs import queues
@@ -219,7 +219,7 @@ def _persist(law: Queue, attempt: Callable[[], Outcome]) -> Outcome:
     for number in count(1):
         outcome = attempt()
         if outcome["status"] in ("refused", "failed"):
-            raise DeadLetter(f"{outcome['status']}: {outcome['reason']}")
+            raise _given_up(f"{outcome['status']}: {outcome['reason']}")
         if outcome["status"] not in ("unavailable", "paused"):
             return outcome
         failures += outcome["status"] == "unavailable"
@@ -227,7 +227,13 @@ def _persist(law: Queue, attempt: Callable[[], Outcome]) -> Outcome:
             break
         draw = _draw(f"{DBOS.workflow_id}.{number}")
         DBOS.sleep(retry_delay_s(max(failures, 1), law.first_retry_s, law.longest_retry_s, draw))
-    raise DeadLetter(f"given up after {law.attempts} attempts: {outcome['reason']}")
+    raise _given_up(f"given up after {law.attempts} attempts: {outcome['reason']}")
+
+
+def _given_up(reason: str) -> DeadLetter:
+    """What was promised in time will never come."""
+    metrics.OBJECTIVE.labels("missed").inc()
+    return DeadLetter(reason)
 
 
 def _draw(seed: str) -> float:

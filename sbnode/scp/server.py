@@ -108,6 +108,11 @@ class Receiver:
         self._handlers.use(config)
 
     @property
+    def open_series(self) -> int:
+        """How many series are being received."""
+        return self._watch.open_series
+
+    @property
     def certificate_end_s(self) -> float | None:
         """When the certificate that is shown ends, in seconds since 1970; None without TLS."""
         return None if self._certificates is None else self._certificates.not_after_s

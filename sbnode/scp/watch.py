@@ -45,6 +45,7 @@ class CompletionWatch:
         self._notes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._due: list[StudyCompletion] = []
         self._next_offer_s = 0.0
+        self._open_series = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="completion-watch", daemon=True)
 
@@ -60,6 +61,11 @@ class CompletionWatch:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    @property
+    def open_series(self) -> int:
+        """How many series were being received at the last look."""
+        return self._open_series
 
     def received(self, association: int, instance: Instance) -> None:
         """Note a new instance."""
@@ -88,6 +94,7 @@ class CompletionWatch:
                 self._observer.completed(completion)
             self._due.append(study)
             self._next_offer_s = now_s
+        self._open_series = self._tracker.open_series
         if now_s >= self._next_offer_s:
             self._offer()
 

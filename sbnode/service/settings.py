@@ -35,6 +35,7 @@ RELOADED = (
     "queue.attempts",
     "queue.low_priority_hours",
     "notify",
+    "monitoring.objective_s",
 )
 """Keys that a running node takes anew. All others need a restart."""
 

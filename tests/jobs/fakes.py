@@ -27,6 +27,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sbnode import log
 from sbnode.config import Config, Destination, Log, Queue, load_config
 from sbnode.errors import NoSkullBase
+from sbnode.inference.bone import Finding
+from sbnode.inference.quality import Quality
 from sbnode.inference.tiling import Tiling
 from sbnode.jobs.lease import Lease
 from sbnode.jobs.steps import Steps
@@ -120,8 +122,22 @@ def fake_run(
     key = job_key(study[0], models, settings)
     for kind in OBJECTS:
         result_object(folder / f"{kind}.dcm", kind, key)
-    report: Any = SimpleNamespace(seconds={"read": 0.1}, job_key=key)
-    return Outcome(folder=folder, report=report)
+    return Outcome(folder=folder, report=_report(key, study[0]))
+
+
+def _report(key: str, series: Series) -> Any:
+    """What the metrics are told of a result."""
+    return SimpleNamespace(
+        job_key=key,
+        series_instance_uid=series.key.series_instance_uid,
+        seconds={"read": 0.1, "inference": 0.5},
+        provider="CPUExecutionProvider",
+        findings=(Finding("gantry_tilt", "the gantry was tilted by 12.0 degrees"),),
+        flags=(Finding("soft_kernel", "the kernel is soft"),),
+        quality=Quality(fwhm_mm=0.8, slice_mm=1.0, noise_hu=12.0, thinnest_plate_mm=0.5),
+        volume_ml=80.0,
+        inferred_share=0.08,
+    )
 
 
 class Peer:
