@@ -26,7 +26,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test viewer faults fuzz check format lock licences schema metrics audit sbom accuracy train peers clean
+.PHONY: help install demo test viewer faults fuzz check format lock licences schema metrics dashboard audit sbom accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -94,12 +94,16 @@ licences: install ## Write docs/licences.md from what is installed
 metrics: install ## Write docs/metrics.md from the code
 	$(BIN)/python -m scripts.metrics_manual docs/metrics.md
 
+dashboard: install ## Write the Grafana dashboard, monitoring/grafana/dashboard.json
+	$(BIN)/python -m scripts.dashboard monitoring/grafana/dashboard.json
+
 schema: install ## Write config.schema.json, by which editors complete and check config.yaml
 	$(BIN)/python -m scripts.config_schema config.schema.json
 
-peers: ## Install DCMTK, dicom3tools, Orthanc and PostgreSQL
+peers: ## Install DCMTK, dicom3tools, Orthanc and PostgreSQL, unpack Prometheus
 	@scripts/apt-install storescu:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
 	  /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb pg_ctlcluster:postgresql
+	@scripts/fetch-prometheus
 
 clean: ## Remove .venv and everything that can be made again
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo-out
