@@ -29,8 +29,9 @@ def _described(name: str, sha256: str) -> SimpleNamespace:
 
 
 def main() -> None:
+    other_model = "--config" in sys.argv and (_spool.parent / "other-model").exists()
     MODELS.region = _described("fake-region", "b" * 64)
-    MODELS.occupancy = _described("fake", "a" * 64)
+    MODELS.occupancy = _described("fake", ("c" if other_model else "a") * 64)
     pipeline.Models.open = classmethod(lambda *_: MODELS)  # type: ignore[assignment, method-assign]
     pipeline.run = fake_run
 

@@ -107,7 +107,7 @@ def result_object(path: Path, kind: str, entropy: str) -> Path:
 def fake_run(
     study: Sequence[Series], models: Models, settings: Config, folder: Path, *, made_at: datetime, **_: Any
 ) -> Outcome:
-    """Write two objects. Files named slow, poison, refuse and broken beside the spool change its mind."""
+    """Write two objects. Files named slow, poison, refuse, broken and drift beside the spool change its mind."""
     around = settings.spool.path.parent
     with (around / "runs").open("a") as runs:
         runs.write("run\n")
@@ -122,11 +122,12 @@ def fake_run(
     key = job_key(study[0], models, settings)
     for kind in OBJECTS:
         result_object(folder / f"{kind}.dcm", kind, key)
-    return Outcome(folder=folder, report=_report(key, study[0]))
+    return Outcome(folder=folder, report=_report(key, study[0], drifts=(around / "drift").exists()))
 
 
-def _report(key: str, series: Series) -> Any:
-    """What the metrics are told of a result."""
+def _report(key: str, series: Series, *, drifts: bool) -> Any:
+    """What the metrics are told of a result; of one that drifts, all is twice as much."""
+    factor = 2.0 if drifts else 1.0
     return SimpleNamespace(
         job_key=key,
         series_instance_uid=series.key.series_instance_uid,
@@ -134,9 +135,9 @@ def _report(key: str, series: Series) -> Any:
         provider="CPUExecutionProvider",
         findings=(Finding("gantry_tilt", "the gantry was tilted by 12.0 degrees"),),
         flags=(Finding("soft_kernel", "the kernel is soft"),),
-        quality=Quality(fwhm_mm=0.8, slice_mm=1.0, noise_hu=12.0, thinnest_plate_mm=0.5),
-        volume_ml=80.0,
-        inferred_share=0.08,
+        quality=Quality(fwhm_mm=0.8, slice_mm=1.0 * factor, noise_hu=12.0 * factor, thinnest_plate_mm=0.5),
+        volume_ml=80.0 * factor,
+        inferred_share=0.08 * factor,
     )
 
 
