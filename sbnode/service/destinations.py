@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from threading import Thread
 
@@ -21,13 +22,16 @@ _POLL_S = 0.1
 class DestinationWatch:
     """Asks all destinations at once, so that one that is silent delays none of the others."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._faults: Mapping[str, str | None] = {}
+        self._looked_at_s: float | None = None
         self.use(config)
 
     def use(self, config: Config) -> None:
         """Look at the destinations of ``config`` from now on; what is known of those that stay, stays."""
         self._config = config
+        self._looked_at_s = None
         names = {destination.name for destination in config.all_destinations}
         self._faults = {name: fault for name, fault in self._faults.items() if name in names}
 
@@ -40,7 +44,15 @@ class DestinationWatch:
         return {name: fault is None for name, fault in self._faults.items()}
 
     def turn(self, stopping: Callable[[], bool]) -> None:
-        """Look at each destination once."""
+        """Look at each destination, when ``monitoring.destination_check_s`` have passed since the last look."""
+        every_s, now_s = self._config.monitoring.destination_check_s, self._clock()
+        if every_s is None:
+            self._faults = {}
+        elif self._looked_at_s is None or now_s - self._looked_at_s >= every_s:
+            self._looked_at_s = now_s
+            self._look(stopping)
+
+    def _look(self, stopping: Callable[[], bool]) -> None:
         config, found = self._config, dict[str, str | None]()
 
         def look(destination: Destination | WebDestination) -> None:

@@ -16,14 +16,11 @@ class Periodic:
     Args:
         name: of the thread, and of what is logged when a turn fails: ``<name>_failed``.
         every_s: the pause before each turn.
-        at_once: whether there is no pause before the first turn.
         turn: given a function that says whether the thread is to end; a long turn looks at it.
     """
 
-    def __init__(
-        self, name: str, every_s: float, turn: Callable[[Callable[[], bool]], None], *, at_once: bool = False
-    ) -> None:
-        self._name, self._every_s, self._turn, self._at_once = name, every_s, turn, at_once
+    def __init__(self, name: str, every_s: float, turn: Callable[[Callable[[], bool]], None]) -> None:
+        self._name, self._every_s, self._turn = name, every_s, turn
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -38,9 +35,7 @@ class Periodic:
             self._thread.join()
 
     def _run(self) -> None:
-        pause_s = 0.0 if self._at_once else self._every_s
-        while not self._stopping.wait(pause_s):
-            pause_s = self._every_s
+        while not self._stopping.wait(self._every_s):
             try:
                 self._turn(self._stopping.is_set)
             except Exception as error:

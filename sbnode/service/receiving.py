@@ -36,6 +36,8 @@ NOTICES_S = 5.0
 """How often it is looked for dead letters to tell of."""
 REPORT_S = 1.0
 """How often requests for storage commitment are looked for."""
+LOOK_S = 1.0
+"""How often it is looked whether destinations are to be looked at."""
 RENEWAL_S = 10.0
 """How often it is looked whether the certificates of ``node.tls`` have changed."""
 
@@ -80,7 +82,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         Periodic("commitment_reporter", REPORT_S, reporter.turn),
         Periodic("retention", config.retention.sweep_s, retention.turn),
         Periodic("notices", NOTICES_S, notices.turn),
-        *_destination_checks(config, destinations),
+        Periodic("destination_check", LOOK_S, destinations.turn),
     )
     status = _status_server(config, spool, supervisor, gauges)
     logger = log.get_logger()
@@ -184,11 +186,6 @@ class ReceiverCounter:
 
     def _caller(self, calling_ae_title: str) -> str:
         return metrics.bounded(calling_ae_title, self._callers)
-
-
-def _destination_checks(config: Config, destinations: DestinationWatch) -> tuple[Periodic, ...]:
-    every_s = config.monitoring.destination_check_s
-    return () if every_s is None else (Periodic("destination_check", every_s, destinations.turn, at_once=True),)
 
 
 def _queue_study(spool: Spool, queue: JobClient) -> Callable[[str, tuple[SeriesCompletion, ...]], None]:

@@ -35,7 +35,7 @@ RELOADED = (
     "queue.attempts",
     "queue.low_priority_hours",
     "notify",
-    "monitoring.objective_s",
+    "monitoring",
 )
 """Keys that a running node takes anew. All others need a restart."""
 

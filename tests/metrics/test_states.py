@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -72,10 +71,8 @@ def test_a_look_waits_no_longer_than_its_patience_and_asks_no_second_time_meanwh
         return ()
 
     look = Look(ask, 0.05)
-    started = time.monotonic()
     assert look() is None
     assert look() is None
-    assert time.monotonic() - started < 10
     assert len(asked) == 1
     release.set()
     patient = Look(lambda: (), 30)
