@@ -19,19 +19,20 @@ from tests.integration.peers import HOST, Process, free_port, http_status, progr
 SHIPPED = REPOSITORY / "monitoring" / "alerts.yml"
 WINDOWS = {
     "5m": "8s",
-    "30m": "12s",
-    "1h": "15s",
+    "30m": "10s",
+    "1h": "10s",
     "3h": "8s",
-    "6h": "20s",
+    "6h": "12s",
     "1d": "12s",
-    "3d": "30s",
+    "3d": "16s",
     "28d": "600s",
 }
 LIMITS = {
     "SbnodeWorkerRestarts": ("> 3", "> 0.9"),
     "SbnodeJobTooOld": ("> 3600", "> 3"),
     "SbnodeDeadLetters": ("< 86400", "< 60"),
-    "SbnodeCommitmentMissing": ("< 86400", "< 15"),
+    "SbnodeCommitmentMissing": ("< 86400", "< 8"),
+    "SbnodeModelChanged": ("[10s]", "[25s]"),  # a worker may take as long to start
     "SbnodeErrorBudgetBurn": ("> 5", "> 0"),
     "SbnodeErrorBudgetSlowBurn": ("> 5", "> 0"),
 }
