@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
+from sbnode import metrics
 from sbnode.config import load_config
 from sbnode.metrics import CATALOGUE, STATES
 from scripts import dashboard
 from tests.conftest import REPOSITORY
 from tests.integration.peers import program
+from tests.metrics.states import STATE
 
 MONITORING = REPOSITORY / "monitoring"
 RULES = yaml.safe_load((MONITORING / "alerts.yml").read_text("utf-8"))
@@ -30,15 +33,23 @@ EXPORTED = {
 }
 
 
-def promtool(*arguments: str | Path) -> None:
+def promtool(*arguments: str | Path, text: str | None = None) -> None:
     command = [program("promtool", "prometheus"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, input=text, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_rules_are_valid() -> None:
     promtool("check", "rules", MONITORING / "alerts.yml")
     promtool("check", "config", "--syntax-only", MONITORING / "prometheus.yml")
+
+
+def test_names_and_units_of_what_is_exported_follow_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A command that ran in this process earlier may have set the folder that processes share.
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    exported = generate_latest(metrics.registry(STATE)).decode()
+    assert {described.name for described in CATALOGUE} <= set(re.findall(r"^# TYPE (\w+)", exported, re.MULTILINE))
+    promtool("check", "metrics", text=exported)
 
 
 @pytest.mark.parametrize("name", ["alerts.test.yml", "alerts.slow.test.yml"])

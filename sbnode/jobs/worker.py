@@ -125,7 +125,7 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
         outcome = DBOS.run_step(None, steps.prove, job_key, destination, kind, sending, number)
         name, status = f"{job_key}.{destination}.{kind}", outcome["status"]
         if status == "failed":
-            raise DeadLetter(f"failed: {outcome['reason']}")
+            raise _given_up(f"failed: {outcome['reason']}")
         if status in ("waiting", "unavailable"):
             # Not by sleeping: what waits for hours must hold up nothing else.
             delay_s = retry_delay_s(number, law.first_retry_s, law.longest_retry_s, _draw(f"{name}.{number}"))
@@ -134,7 +134,7 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
                 DBOS.enqueue_workflow(queues.proof(destination), prove, job_key, destination, kind, sending, number + 1)
         if status == "missing":
             if sending >= SENDINGS:
-                raise DeadLetter(f"missing: the destination accepted it {sending} times and doesn't hold it")
+                raise _given_up(f"missing: the destination accepted it {sending} times and doesn't hold it")
             again = SetWorkflowID(queues.sending(name, sending + 1))
             with again, SetEnqueueOptions(delay_seconds=law.first_retry_s):
                 DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind, sending + 1)
