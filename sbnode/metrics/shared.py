@@ -17,8 +17,9 @@ from threading import Lock
 
 from prometheus_client import CollectorRegistry, Metric, values
 from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from sbnode.metrics.sums import Sums
 
 __all__ = ["SharedCounters", "add_up_dead_processes", "folder", "forget_dead_processes"]
 
@@ -58,14 +59,13 @@ class SharedCounters(Collector):
 
     def __init__(self, shared: Path) -> None:
         self._shared = shared
-        self._files = MultiProcessCollector(None, path=str(shared))  # type: ignore[no-untyped-call]
+        self._sums = Sums()
 
     def collect(self) -> Iterable[Metric]:
         """Return the sum of each metric."""
         with _adding_up:
             _add_up(self._shared)
-            found: Iterable[Metric] = self._files.collect()  # type: ignore[no-untyped-call]
-            return found
+            return tuple(self._sums.families(sorted(self._shared.glob("*.db"))))
 
 
 def registry(counted: Iterable[Collector], states: Collector | None) -> CollectorRegistry:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from sbnode import errors, metrics
 from sbnode.config import ResultObject
 from sbnode.inference.model import PROVIDERS
 from sbnode.metrics import CATALOGUE, STATES, ScannerNames
 from sbnode.metrics.scanners import MOST
+from sbnode.metrics.shared import SharedCounters
 from sbnode.scp.completion import Reason
 from sbnode.scp.observer import AssociationOutcome
 from sbnode.scu.send import Meaning
@@ -70,6 +72,25 @@ def test_processes_share_their_counters_and_what_the_dead_counted_stays(tmp_path
         assert 'sbnode_series_completed_total{reason="idle"} 5.0' in text
         assert 'sbnode_end_to_end_duration_seconds_bucket{le="10.0"} 1.0' in text
         assert "sbnode_end_to_end_duration_seconds_sum 7.0" in text
+
+
+def test_the_sums_are_those_of_the_client_library(tmp_path: Path) -> None:
+    work = "metrics.STAGE_DURATION.labels('read').observe({0}); metrics.JOBS.labels('done').inc({0})"
+    for number in (2, 40, 1e6):
+        python(f"from sbnode import metrics; {work.format(number)}; metrics.END_TO_END.observe({number})", tmp_path)
+    expected = CollectorRegistry()
+    MultiProcessCollector(expected, path=str(tmp_path))  # type: ignore[no-untyped-call]
+    found = CollectorRegistry()
+    found.register(SharedCounters(tmp_path))
+
+    def samples(registry: CollectorRegistry) -> dict[str, dict[tuple[str, str], float]]:
+        return {
+            family.name: {(s.name, str(sorted(s.labels.items()))): s.value for s in family.samples}
+            for family in registry.collect()
+        }
+
+    assert samples(found) == samples(expected)
+    assert {"sbnode_jobs", "sbnode_stage_duration_seconds"} <= set(samples(found))
 
 
 def test_a_worker_that_dies_again_and_again_leaves_no_files_behind(tmp_path: Path) -> None:
