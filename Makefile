@@ -40,8 +40,9 @@ test: check peers ## All checks and tests, real peers included
 	$(BIN)/python -m pytest
 
 viewer: $(VENV)/checks peers ## Look at results in OHIF, in a browser; screenshots in build/viewer (10 minutes)
-	@scripts/apt-install chromium:chromium nginx:nginx-light npm:npm
+	@scripts/apt-install nginx:nginx-light npm:npm
 	scripts/fetch-ohif
+	scripts/fetch-axe
 	$(BIN)/python -m pytest -m viewer
 
 faults: $(VENV)/checks peers ## Every fault test: kills, disk, destinations, clients (40 minutes at most)
@@ -100,9 +101,10 @@ dashboard: install ## Write the Grafana dashboard, monitoring/grafana/dashboard.
 schema: install ## Write config.schema.json, by which editors complete and check config.yaml
 	$(BIN)/python -m scripts.config_schema config.schema.json
 
-peers: ## Install DCMTK, dicom3tools, Orthanc and PostgreSQL, unpack Prometheus
+peers: ## Install DCMTK, dicom3tools, Orthanc, PostgreSQL, Chromium, what checks units and rotates files; unpack Prometheus
 	@scripts/apt-install storescu:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
-	  /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb pg_ctlcluster:postgresql
+	  /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb pg_ctlcluster:postgresql chromium:chromium \
+	  systemd-analyze:systemd unshare:util-linux logrotate:logrotate
 	@scripts/fetch-prometheus
 
 clean: ## Remove .venv and everything that can be made again

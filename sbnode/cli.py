@@ -8,43 +8,37 @@ metrics folder can be set before anything counts.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from sbnode import __version__
+from sbnode.commands import sending
+from sbnode.commands.compare import compare
 from sbnode.config import Config, load_config
-from sbnode.errors import ConfigError, ModelError, SbnodeError, SeriesError
+from sbnode.errors import ConfigError, SbnodeError
+from sbnode.terminal import GIVES, WORKS, ConfigOption, ExitCode, QueueId, complete_destinations
+from sbnode.terminal import exit_codes as _exit_codes
+from sbnode.terminal import out as _out
+from sbnode.terminal import print_items as _print_items
+from sbnode.terminal import progress as _progress
+from sbnode.terminal import queue as _queue
+from sbnode.terminal import scan as _scan
 
 if TYPE_CHECKING:
+    from sbnode.doctor import Observation
     from sbnode.explanation import Explanation
-    from sbnode.jobs.client import Item, JobClient
     from sbnode.pipeline import Outcome
     from sbnode.series import Series
 
 __all__ = ["ExitCode", "app"]
-
-
-class ExitCode(IntEnum):
-    """What the command line ends with."""
-
-    DONE = 0
-    CONFIGURATION = 2
-    NO_USABLE_SERIES = 3
-    FAILED = 4
 
 
 class _Region(StrEnum):
@@ -56,33 +50,32 @@ app = typer.Typer(
     name="sbnode",
     help="""A DICOM node that returns the bone of the skull base: a head CT goes in, SEG and STL come out.
 
-    Start with [bold]sbnode run FOLDER --out OUT[/bold] on a folder of DICOM files; with
-    [bold]sbnode check[/bold] and [bold]sbnode serve[/bold] it becomes a node of your network.
+    Start with a folder of DICOM files: [bold]sbnode run FOLDER --out OUT[/bold]. To make it a node of your network,
+    write a configuration, look at it with [bold]sbnode check[/bold] and start [bold]sbnode serve[/bold]. When something
+    goes wrong, [bold]sbnode doctor[/bold] and [bold]sbnode jobs list --dead[/bold] say what and why.
 
-    Exit codes: 0 done, 2 configuration, 3 no usable series, 4 failed.
+    Example: [cyan]sbnode run /media/cdrom --out skull-base[/cyan]
+
+    Example: [cyan]sbnode check -c config.yaml && sbnode serve -c config.yaml[/cyan]
+
+    [bold]sbnode COMMAND --help[/bold] explains each command; [bold]sbnode --install-completion[/bold] has the shell
+    complete commands, options, destinations and ids.
+
     For research and education; not a medical device.""",
+    epilog=GIVES,
     rich_markup_mode="rich",
     no_args_is_help=True,
     # The local variables of a traceback may hold patient data.
     pretty_exceptions_enable=False,
 )
 jobs_app = typer.Typer(
-    help="Look at the jobs of the queue, and start dead letters and rejected studies again.", no_args_is_help=True
+    help="""Look at the jobs of the queue, and start dead letters and rejected studies again.
+
+    Example: [cyan]sbnode jobs list --dead --config config.yaml[/cyan]""",
+    no_args_is_help=True,
+    epilog=WORKS,
 )
 app.add_typer(jobs_app, name="jobs")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="The configuration (YAML). Without it every setting has its default.",
-        metavar="FILE",
-    ),
-]
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 def _version(wanted: bool) -> None:
@@ -100,31 +93,7 @@ def _main(
     pass
 
 
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn what is raised inside into a message on standard error and an exit code."""
-    try:
-        yield
-    except (ConfigError, ModelError) as error:
-        _fail("configuration", error, ExitCode.CONFIGURATION)
-    except SeriesError as error:
-        _fail("no usable series", error, ExitCode.NO_USABLE_SERIES)
-    except SbnodeError as error:
-        _fail("failed", error, ExitCode.FAILED)
-    except (typer.Exit, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        _fail("failed", error, ExitCode.FAILED)
-
-
-def _fail(kind: str, error: Exception, code: ExitCode) -> None:
-    _err.print(f"[bold red]{kind}:[/bold red] ", end="")
-    _err.print(str(error) or type(error).__name__, markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code) from error
-
-
-@app.command()
+@app.command(epilog=GIVES)
 def run(
     folder: Annotated[
         Path,
@@ -165,7 +134,7 @@ def run(
         _summary(outcome, written, len(study) - 1)
 
 
-@app.command()
+@app.command(epilog=GIVES)
 def explain(
     folder: Annotated[
         Path,
@@ -216,7 +185,7 @@ def _print_explanation(number: int, explained: Explanation) -> None:
         say("gives no result", 2, "yellow")
 
 
-@app.command()
+@app.command(epilog=WORKS)
 def serve(
     config: ConfigOption = None,
     no_worker: Annotated[
@@ -238,7 +207,7 @@ def serve(
         service.serve(settings, config, with_worker=not no_worker)
 
 
-@app.command()
+@app.command(epilog=WORKS)
 def work(
     config: ConfigOption = None,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
@@ -247,7 +216,9 @@ def work(
     """Run a worker alone: it takes studies from the queue, processes them and sends the results.
 
     [bold]sbnode serve[/bold] runs one itself. Another one needs another queue.worker in its configuration and
-    the same spool.
+    the same spool. It also ends with 5, when the queue's database took no note of what it did: start it again.
+
+    Example: [cyan]sbnode work --config worker-2.yaml[/cyan]
     """
     with _exit_codes():
         settings = _prepare(config)
@@ -259,7 +230,7 @@ def work(
             service.work(settings, config, supervised=supervised)
 
 
-@app.command()
+@app.command(epilog=WORKS)
 def check(config: ConfigOption = None) -> None:
     """Look at everything that the node needs: configuration, models, spool, ports, destinations.
 
@@ -284,9 +255,68 @@ def check(config: ConfigOption = None) -> None:
             raise typer.Exit(worst)
 
 
-@app.command()
+@app.command(epilog=WORKS)
+def doctor(
+    config: ConfigOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE.tar.gz", help="Also write a bundle of all facts, without patient data."
+        ),
+    ] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", metavar="FILE", help="The node's log; its records go into the bundle, other lines don't."
+        ),
+    ] = None,
+    log_lines: Annotated[int, typer.Option("--lines", min=1, help="How many of its last lines are looked at.")] = 1000,
+) -> None:
+    """Say what is wrong with this node and its machine, and what to do; gather the facts for whoever helps.
+
+    Looks at more than [bold]sbnode check[/bold]: device and space of the spool, memory, limits, clock, worker, queue,
+    certificates, and whether the configuration is in force. Works while the node runs and while it doesn't, and
+    changes nothing. Run it as the node's user.
+
+    Example: [cyan]sbnode doctor --config config.yaml --out bundle.tar.gz[/cyan]
+    """
+    with _exit_codes():
+        from sbnode import log
+        from sbnode.doctor import examine, write_bundle, write_machine_bundle
+
+        try:
+            settings = load_config(config)
+        except ConfigError:
+            if out is not None:
+                write_machine_bundle(out)
+            raise
+        if log_file is not None and out is None:
+            raise ConfigError("--log goes into a bundle: name one with --out FILE.tar.gz")
+        log.configure(settings.log)
+        found = examine(settings, _print_observation)
+        if out is not None:
+            write_bundle(found, out, log_file, log_lines)
+            _out.print(f"written: {out}", highlight=False, soft_wrap=True, markup=False)
+        faults = [observation for observation in found.observations if observation.level == "fail"]
+        if faults:
+            wrong = any(observation.is_configuration for observation in faults)
+            raise typer.Exit(ExitCode.CONFIGURATION if wrong else ExitCode.FAILED)
+
+
+def _print_observation(observation: Observation) -> None:
+    colour = {"ok": "green", "warn": "yellow", "fail": "red"}[observation.level]
+    line = Text(f"{observation.level:<5}", style=colour) + Text(observation.name)
+    _out.print(line + Text(f": {observation.seen}" if observation.seen else ""), highlight=False, soft_wrap=True)
+    if observation.remedy:
+        _out.print(Text(f"     {observation.remedy}", style="bold"), highlight=False, soft_wrap=True)
+
+
+@app.command(epilog=WORKS)
 def probe(
-    name: Annotated[str, typer.Argument(help="Name of a destination in the configuration.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Name of a destination in the configuration.", autocompletion=complete_destinations),
+    ],
     config: ConfigOption = None,
 ) -> None:
     """Ask a destination which objects it takes, and in which transfer syntaxes. Nothing is sent.
@@ -322,15 +352,23 @@ def probe(
             raise typer.Exit(ExitCode.FAILED)
 
 
-@jobs_app.command("list")
+@jobs_app.command("list", epilog=WORKS)
 def jobs_list(
     config: ConfigOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 30,
     dead: Annotated[bool, typer.Option("--dead", help="Only dead letters and rejected studies.")] = False,
+    held: Annotated[bool, typer.Option("--held", help="Only what shadow mode held back.")] = False,
 ) -> None:
-    """List studies, jobs and deliveries, newest first."""
+    """List studies, jobs and deliveries, newest first.
+
+    States: queued, running, done, rejected, left alone, dead letter.
+
+    Example: [cyan]sbnode jobs list --dead --config config.yaml[/cyan]
+    """
     with _exit_codes(), _queue(config) as queue:
-        if dead:
+        if held:
+            items = queue.held()[::-1][:limit]
+        elif dead:
             from sbnode.jobs.client import FAULTS
 
             items = [item for item in queue.items() if item.state in FAULTS][:limit]
@@ -339,12 +377,15 @@ def jobs_list(
         _print_items(items)
 
 
-@jobs_app.command("show")
+@jobs_app.command("show", epilog=WORKS)
 def jobs_show(
-    id: Annotated[str, typer.Argument(help="Id of a study, job or delivery, or the beginning of one.")],
+    id: QueueId,
     config: ConfigOption = None,
 ) -> None:
-    """Show one study or job with everything that belongs to it."""
+    """Show one study or job with everything that belongs to it.
+
+    Example: [cyan]sbnode jobs show study-3f2a --config config.yaml[/cyan]
+    """
     with _exit_codes(), _queue(config) as queue:
         items = queue.find(id)
         if not items:
@@ -352,21 +393,37 @@ def jobs_show(
         _print_items(items)
 
 
-@jobs_app.command("retry")
+@jobs_app.command("retry", epilog=WORKS)
 def jobs_retry(
-    id: Annotated[str, typer.Argument(help="Id of a study, job or delivery, or the beginning of one.")],
+    id: QueueId = "",
     config: ConfigOption = None,
+    destination: Annotated[
+        str,
+        typer.Option(
+            "--destination",
+            metavar="NAME",
+            help="All dead letters of this destination.",
+            autocompletion=complete_destinations,
+        ),
+    ] = "",
+    all_dead: Annotated[bool, typer.Option("--all-dead", help="All dead letters.")] = False,
 ) -> None:
-    """Start dead letters and rejected studies again: one delivery, or all of a study or job."""
+    """Start dead letters and rejected studies again: one delivery, all of a study or job, or all dead letters.
+
+    Example: [cyan]sbnode jobs retry --destination archive --config config.yaml[/cyan]
+    """
+    if [bool(id), bool(destination), all_dead].count(True) != 1:
+        raise typer.BadParameter("give one of ID, --destination and --all-dead")
     with _exit_codes(), _queue(config) as queue:
-        started = queue.retry(id)
+        started = queue.retry(id) if id else queue.retry_dead(destination or None)
         if not started:
-            raise SbnodeError(f"nothing whose id begins with {id} is or has a dead letter or was rejected")
+            what = f"nothing whose id begins with {id} is or has a dead letter or was rejected"
+            raise SbnodeError(what if id else f"there is no dead letter{destination and f' of {destination}'}")
         for name in started:
             _out.print(f"queued again: {name}", highlight=False, soft_wrap=True)
 
 
-@jobs_app.command("rescan")
+@jobs_app.command("rescan", epilog=WORKS)
 def jobs_rescan(
     config: ConfigOption = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare its checksum.")] = False,
@@ -374,6 +431,8 @@ def jobs_rescan(
     """Put every study of the spool into the queue again, after the queue's database was lost.
 
     What the queue knows already changes nothing. Damaged files are reported; then the exit code is 4.
+
+    Example: [cyan]sbnode jobs rescan --verify --config config.yaml[/cyan]
     """
     with _exit_codes():
         settings = _prepare(config)
@@ -385,38 +444,6 @@ def jobs_rescan(
             _out.print(f"{study.name}: {study.instances} instances, {said}", highlight=False, soft_wrap=True)
         if any(study.fault for study in scanned):
             raise typer.Exit(ExitCode.FAILED)
-
-
-@contextmanager
-def _queue(config: Path | None) -> Iterator[JobClient]:
-    settings = load_config(config)
-    from sbnode import log
-    from sbnode.jobs.client import JobClient
-    from sbnode.spool import Spool
-
-    log.configure(settings.log)
-    client = JobClient(settings, Spool(settings.spool.path, settings.spool.min_free_bytes))
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-def _print_items(items: Sequence[Item]) -> None:
-    kinds = {"study": "study", "process": "job", "deliver": "delivery", "prove": "proof"}
-    colours = {"done": "green", "running": "cyan", "dead letter": "red", "rejected": "yellow", "left alone": "dim"}
-    table = Table(box=None, pad_edge=False)
-    for heading in ("created", "kind", "id", "state", "reason"):
-        table.add_column(heading, no_wrap=heading != "reason", overflow="fold")
-    for item in items:
-        table.add_row(
-            item.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-            kinds[item.kind],
-            item.id,
-            Text(item.state, style=colours.get(item.state, "")),
-            Text(item.reason),
-        )
-    _out.print(table)
 
 
 def _prepare(config: Path | None) -> Config:
@@ -432,37 +459,6 @@ def _prepare(config: Path | None) -> Config:
         raise ConfigError(f"spool.path: {settings.spool.path} can't be made ({error.strerror})") from error
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     return settings
-
-
-def _scan(folder: Path, wanted: str | None) -> list[Series]:
-    """Return the series in ``folder``, or the one that is wanted; say how many files were no DICOM."""
-    from sbnode.errors import NoUsableSeries
-    from sbnode.series import Instance, Series, SeriesKey, read_instance
-
-    if not folder.is_dir():
-        raise NoUsableSeries(f"{folder} is not a folder; give the folder that holds the DICOM files")
-    found: dict[SeriesKey, list[Instance]] = {}
-    skipped = 0
-    with _err.status(f"Reading headers in {folder}"):
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            try:
-                instance = read_instance(path)
-            except ValueError:
-                skipped += 1
-                continue
-            found.setdefault(instance.key, []).append(instance)
-    if skipped:
-        _err.print(f"{skipped} files are not DICOM images and were skipped", highlight=False)
-    study = [Series.of(key, instances) for key, instances in found.items()]
-    if not study:
-        raise NoUsableSeries(f"{folder} holds no DICOM image")
-    if wanted is None:
-        return study
-    chosen = [series for series in study if series.key.series_instance_uid == wanted]
-    if not chosen:
-        uids = "\n  ".join(sorted(series.key.series_instance_uid for series in study))
-        raise NoUsableSeries(f"{folder} holds no series {wanted}; it holds\n  {uids}")
-    return chosen
 
 
 def _process(study: list[Series], settings: Config, out: Path, fine: bool) -> tuple[Outcome, tuple[Path, ...]]:
@@ -490,26 +486,6 @@ def _process(study: list[Series], settings: Config, out: Path, fine: bool) -> tu
     return outcome, written
 
 
-class _Stages:
-    """One line of progress per stage."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, share: float) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=1.0)
-        self._bars.update(self._tasks[stage], completed=share)
-
-
-@contextmanager
-def _progress() -> Iterator[_Stages]:
-    columns = (SpinnerColumn(), TextColumn("{task.description:<13}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not sys.stderr.isatty()) as bars:
-        yield _Stages(bars)
-
-
 def _summary(outcome: Outcome, written: tuple[Path, ...], others: int) -> None:
     report = outcome.report
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -525,6 +501,12 @@ def _summary(outcome: Outcome, written: tuple[Path, ...], others: int) -> None:
         table.add_row("written", escape(str(path)))
     _out.print(table, highlight=False, soft_wrap=True)
     _out.print("For research and education; not a medical device.", style="dim")
+
+
+app.command("compare", epilog=GIVES)(compare)
+jobs_app.command("redo", epilog=WORKS)(sending.redo)
+jobs_app.command("release", epilog=WORKS)(sending.release)
+jobs_app.command("send", epilog=WORKS)(sending.send)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,8 @@ class Node(_Section):
     """Of plain associations; None: none are taken."""
     tls_port: Port | None = None
     tls: Tls | None = None
+    drain_s: float = Field(30.0, ge=0, le=3600)
+    """After SIGTERM, open associations and running steps have this long to end."""
 
     @model_validator(mode="after")
     def _ports_fit(self) -> Node:
@@ -379,18 +381,24 @@ class Queue(_Section):
 
 
 class Status(_Section):
-    """The HTTP side: /metrics, /healthz and /readyz."""
+    """The HTTP side: the status page, /metrics, /healthz and /readyz."""
 
     host: str = "127.0.0.1"
     port: Port = 9464
     user: str | None = None
     """With it, all but /healthz asks for this user and password (basic authentication, RFC 7617)."""
     password_file: Path | None = None
+    show_patient: bool = False
+    """Show name and ID of the patient beside each result. Needs a user."""
 
     @model_validator(mode="after")
     def _user_and_password(self) -> Status:
         if (self.user is None) != (self.password_file is None):
             raise ValueError("user and password_file belong together: give both or none")
+        if self.user is not None and ":" in self.user:
+            raise ValueError("user must not hold a colon: basic authentication ends the name there")
+        if self.show_patient and self.user is None:
+            raise ValueError("show_patient needs a user: without one, anybody who reaches the page reads the names")
         return self
 
 
@@ -535,6 +543,8 @@ class Config(_Section):
     destinations: tuple[Destination, ...] = ()
     web_destinations: tuple[WebDestination, ...] = ()
     rules: tuple[Rule, ...] = ()
+    shadow: bool = False
+    """True: results are made and kept in the spool, and not sent until somebody releases them."""
     queue: Queue = Queue()
     status: Status = Status()
     log: Log = Log()
@@ -623,7 +633,10 @@ def load_config(path: Path | None) -> Config:
         return Config()
     try:
         content = read_document(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        hint = "; name your configuration with --config" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{path}: it can't be read ({error.strerror}){hint}") from error
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: the file must hold keys and values, not {type(content).__name__}")

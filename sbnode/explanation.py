@@ -112,3 +112,5 @@ def _outcome(plan: Plan, config: Config) -> Iterator[str]:
         yield f"to {destination.name}: {', '.join(destination.objects)}"
     if not receivers(decision, config):
         yield "to no destination: the results stay in the spool"
+    elif config.shadow:
+        yield "held back until they are released: shadow mode is on"

@@ -52,7 +52,7 @@ from sbnode.results.panels import cuts, views
 from sbnode.results.report import LeftOut, Report
 from sbnode.series import Series
 
-__all__ = ["PIPELINE_VERSION", "RESULT_FILES", "Models", "Outcome", "Progress", "job_key", "run"]
+__all__ = ["PIPELINE_VERSION", "RESULT_FILES", "STAGES", "Models", "Outcome", "Progress", "job_key", "run"]
 
 PIPELINE_VERSION = "6"
 """Raised when the same series, model and parameters would give another result: then a new job is made."""
@@ -65,6 +65,20 @@ WANTED = 0.25
 """The region ends at 0.5; occupancy is computed to here, so that the local threshold sees beyond the end."""
 BONE_HU = 200
 """For region all_bone, the fine grid holds every voxel above this."""
+
+STAGES = (
+    "choose",
+    "read",
+    "region",
+    "inference",
+    "threshold",
+    "quality",
+    "foramina",
+    "segmentation",
+    "surface",
+    "preview",
+)
+"""What a run goes through, in this order; ``with_fine`` adds one more."""
 
 Progress = Callable[[str, float], None]
 
@@ -158,6 +172,7 @@ def run(
     made_at: datetime,
     progress: Progress = lambda stage, share: None,
     with_fine: bool = False,
+    show: Callable[[Bone, Volume], None] = lambda bone, volume: None,
 ) -> Outcome:
     """Process the best series of ``study`` and write ``RESULT_FILES`` into ``folder``, and ``fine.dcm`` if configured.
 
@@ -169,6 +184,7 @@ def run(
         made_at: date and time that the result objects carry; the same one gives the same bytes.
         progress: called with a stage's name and the share of it that is done.
         with_fine: also write ``bone.seg.nrrd``, the bone on the fine grid.
+        show: called with the bone, and the volume it was found in, before they are described.
 
     Raises:
         SeriesError: the study gives no result; the message holds the reason.
@@ -189,6 +205,7 @@ def run(
         bones = () if region is None else named_bones(bone, region)
     with clock.stage("foramina"):
         foramina = () if region is None else _find_foramina(bone, region, volume, measured)
+    show(bone, volume)
     derivation = Derivation(
         job_key=key,
         model=models.identity,

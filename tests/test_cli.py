@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from sbnode import __version__, log, pipeline
 from sbnode.cli import app
-from sbnode.config import Config
+from sbnode.config import Config, load_config
 from sbnode.errors import NoSkullBase
 from sbnode.jobs.client import JobClient
 from sbnode.series import Series
@@ -225,10 +225,65 @@ def test_jobs_lists_and_shows_and_refuses_what_isn_t_there(tmp_path: Path) -> No
     client.close()
     code, text = sbnode("jobs", "list", "--config", file)
     assert code == 0
-    assert study in text
-    assert "queued" in text
+    # One line each, however long: this is no terminal.
+    assert [line.split()[3:] for line in text.splitlines()[1:]] == [[study, "queued"]]
     assert study in sbnode("jobs", "show", study[:12], "--config", file)[1]
     code, text = sbnode("jobs", "show", "nothing", "--config", file)
     assert code == 4
     assert "begins with nothing" in text
     assert sbnode("jobs", "retry", study, "--config", file)[0] == 4
+
+
+def shelf(folder: Path, **sections: object) -> tuple[Path, JobClient, str]:
+    """A configuration with the destination 'archive', its queue, and a job whose results are in the spool."""
+    destination = {"name": "archive", "ae_title": "PEER", "host": "127.0.0.1", "port": free_port(), "objects": ["seg"]}
+    file = write_config(folder, destinations=[destination], **sections)
+    spool = Spool(folder / "spool", 0)
+    client = JobClient(load_config(file), spool)
+    client.submit(fill(spool, slices=3))
+    with spool.result("ab" * 16) as made:
+        (made / "seg.dcm").touch()
+    assert client.send("ab" * 16, "archive", "seg")
+    return file, client, "ab" * 16
+
+
+def test_jobs_send_queues_each_object_and_names_the_nearest_destination(tmp_path: Path) -> None:
+    file, client, job = shelf(tmp_path)
+    client.close()
+    code, text = sbnode("jobs", "send", job[:6], "--to", "archive", "--config", file)
+    assert (code, text.strip()) == (0, f"on its way already: {job}.archive.seg")
+    (tmp_path / "spool" / "results" / job / "seg.dcm").unlink()
+    code, text = sbnode("jobs", "send", job[:6], "--to", "archive", "--config", file)
+    assert (code, text.strip()) == (0, f"not in the results: {job}.archive.seg")
+    code, text = sbnode("jobs", "send", job, "--to", "archiv", "--config", file)
+    assert code == 2
+    assert "did you mean 'archive'" in text
+    code, text = sbnode("jobs", "send", "study", "--to", "archive", "--config", file)
+    assert code == 4
+    assert "has results in the spool" in text
+
+
+def test_jobs_redo_and_release_and_retry_refuse_what_isn_t_there(tmp_path: Path) -> None:
+    file, client, job = shelf(tmp_path)
+    client.close()
+    for arguments in (
+        ("redo", "nothing"),
+        ("release", job),
+        ("release", "--all"),
+        ("retry", "--destination", "archive"),
+    ):
+        code, text = sbnode("jobs", *arguments, "--config", file)
+        assert code == 4, text
+    for arguments in (("release",), ("retry",), ("retry", job, "--all-dead")):
+        assert sbnode("jobs", *arguments, "--config", file)[0] == 2
+    assert sbnode("jobs", "list", "--held", "--config", file)[0] == 0
+
+
+def test_jobs_redo_of_what_waits_changes_nothing(tmp_path: Path) -> None:
+    file, client, _ = shelf(tmp_path)
+    before = client.items()
+    code, text = sbnode("jobs", "redo", "study-", "--config", file)
+    assert code == 0
+    assert "queued again: study-" in text
+    assert client.items() == before
+    client.close()

@@ -45,6 +45,12 @@ def test_every_series_and_rule_has_its_reason(tmp_path: Path) -> None:
     )
 
 
+def test_shadow_mode_is_told(tmp_path: Path) -> None:
+    settings = with_rules(tmp_path).model_copy(update={"shadow": True})
+    explained = explain(study(tmp_path, 50), settings)
+    assert explained.outcome[-1] == "held back until they are released: shadow mode is on"
+
+
 def test_a_study_without_a_result_has_the_reason_of_each_series(tmp_path: Path) -> None:
     explained = explain(study(tmp_path, 4, 3), with_rules(tmp_path))
     assert isinstance(explained.refusal, NoUsableSeries)

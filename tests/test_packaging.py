@@ -41,6 +41,18 @@ def test_the_builds_differ_in_onnx_runtime_and_what_it_brings_alone() -> None:
         assert differ == set()
 
 
+def test_the_package_holds_what_it_reads_beside_its_code() -> None:
+    found = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packed = {
+        path
+        for package, patterns in found.items()
+        for pattern in patterns
+        for path in (REPOSITORY / package.replace(".", "/")).glob(pattern)
+    }
+    files = {path for path in (REPOSITORY / "sbnode").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {path for path in files if path.suffix != ".py"} == packed
+
+
 def test_the_image_is_built_from_files_that_are_there() -> None:
     text = (REPOSITORY / "Dockerfile").read_text()
     allowed = (REPOSITORY / ".dockerignore").read_text().splitlines()
@@ -173,9 +185,9 @@ LOCKED_DOWN = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-
 
 
 def test_the_manual_starts_a_container_that_may_do_little() -> None:
-    manual = (REPOSITORY / "docs" / "install.md").read_text()
+    manual = "".join((REPOSITORY / "docs" / name).read_text() for name in ("install.md", "deployment.md"))
     commands = [block for block in re.findall(r"```sh\n(.*?)```", manual, re.DOTALL) if "docker run" in block]
-    assert len(commands) >= 2
+    assert len(commands) >= 3
     for command in commands:
         for option in ("--read-only", "--tmpfs /tmp", "--cap-drop ALL", "--security-opt no-new-privileges"):
             assert option in command, option

@@ -47,12 +47,16 @@ STUDY_INSTANCE_UID = Code("110180", "Study Instance UID")
 
 @dataclass(frozen=True, slots=True)
 class ActiveParticipant:
-    """Who took part in an event; ``address`` is None for the node itself."""
+    """Who took part in an event; ``address`` is None for the node itself.
+
+    A person at a browser has the name they logged in with in place of an AE title, and is no ``entity``.
+    """
 
     ae_title: str
     role: Code
     address: str | None = None
     requestor: bool = False
+    entity: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +153,9 @@ def _add_code(parent: Element, name: str, code: Code) -> None:
 
 def _add_participant(message: Element, participant: ActiveParticipant) -> None:
     title = _text(participant.ae_title)
-    attributes = {
-        "UserID": title,
-        "AlternativeUserID": f"AETITLES={title}",  # PS3.15 section A.5.2.2
-        "UserIsRequestor": "true" if participant.requestor else "false",
-    }
+    attributes = {"UserID": title, "UserIsRequestor": "true" if participant.requestor else "false"}
+    if participant.entity:
+        attributes["AlternativeUserID"] = f"AETITLES={title}"  # PS3.15 section A.5.2.2
     if participant.address is not None:
         attributes["NetworkAccessPointID"] = _text(participant.address)
         attributes["NetworkAccessPointTypeCode"] = _access_point(participant.address)

@@ -23,6 +23,8 @@ _STARTED, _STOPPED = Code("110120", "Application Start"), Code("110121", "Applic
 _TRANSFERRED = Code("110104", "DICOM Instances Transferred")
 _DELETED = Code("110105", "DICOM Study Deleted")
 _ALERT, _AUTHENTICATION = Code("110113", "Security Alert"), Code("110126", "Node Authentication")
+_EXPORT, _RESTRICTED = Code("110106", "Export"), Code("110132", "Use of Restricted Function")
+_MEDIA = Code("110154", "Destination Media")
 _SOURCE, _DESTINATION = Code("110153", "Source Role ID"), Code("110152", "Destination Role ID")
 _ITSELF = Code("110150", "Application")
 
@@ -81,6 +83,22 @@ class Audit:
     def deleted(self, study_instance_uid: str) -> None:
         """A study was deleted from the spool."""
         self._record(_DELETED, "D", _SUCCESS, self._me(_ITSELF, requestor=True), study=Study(study_instance_uid))
+
+    def exported(self, user: Participant, study_instance_uid: str | None) -> None:
+        """Somebody fetched a result of a study over HTTP (PS3.15 section A.5.3.4)."""
+        participants = (
+            ActiveParticipant(user.ae_title, _DESTINATION, user.address, requestor=True, entity=False),
+            self._me(_SOURCE),
+            ActiveParticipant("browser", _MEDIA, user.address, entity=False),
+        )
+        study = None if study_instance_uid is None else Study(study_instance_uid)
+        self._record(_EXPORT, "R", _SUCCESS, *participants, study=study)
+
+    def retried(self, user: Participant, study_instance_uid: str | None) -> None:
+        """Somebody had work started again that had failed (PS3.15 section A.5.3.11: an informative alert)."""
+        person = ActiveParticipant(user.ae_title, _ITSELF, user.address, requestor=True, entity=False)
+        study = None if study_instance_uid is None else Study(study_instance_uid)
+        self._record(_ALERT, "E", _SUCCESS, self._me(_ITSELF), person, kind=_RESTRICTED, study=study)
 
     def _me(self, role: Code, *, requestor: bool = False) -> ActiveParticipant:
         return ActiveParticipant(self._ae_title, role, requestor=requestor)

@@ -29,7 +29,14 @@ from sbnode.inference.resampling import resample
 from sbnode.inference.tiling import Tiling
 from sbnode.inference.volume import AIR_HU, Volume
 
-__all__ = ["ModelDescription", "OccupancyModel", "Session", "open_session", "read_model_description"]
+__all__ = [
+    "ModelDescription",
+    "OccupancyModel",
+    "Session",
+    "available_providers",
+    "open_session",
+    "read_model_description",
+]
 
 Session = onnxruntime.InferenceSession
 
@@ -99,6 +106,11 @@ def read_model_description(folder: Path) -> ModelDescription:
             "or belongs to another version. Put the matching pair there"
         )
     return description
+
+
+def available_providers() -> tuple[str, ...]:
+    """Return the execution providers that the installed build of ONNX Runtime has; whether they start is not tried."""
+    return tuple(onnxruntime.get_available_providers())
 
 
 def open_session(path: Path, execution: Execution) -> onnxruntime.InferenceSession:

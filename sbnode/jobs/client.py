@@ -11,7 +11,7 @@ from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions, W
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from sbnode.config import Config
-from sbnode.errors import ConfigError, QueueUnavailable
+from sbnode.errors import ConfigError, QueueUnavailable, SpoolError
 from sbnode.jobs import queues
 from sbnode.jobs.census import Census
 from sbnode.jobs.manifest import Manifest
@@ -36,8 +36,10 @@ _STATES = {
     "CANCELLED": "cancelled",
 }
 _DEAD = [status for status, state in _STATES.items() if state == "dead letter"]
-_ENDS = {"rejected": "rejected", "left_alone": "left alone"}
+_ENDS = {"rejected": "rejected", "left_alone": "left alone", "held": "held back"}
 """States that a workflow which succeeded names itself."""
+_GOING_ON = ("queued", "running")
+_OPEN = ["ENQUEUED", "DELAYED", "PENDING"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Item:
     kind: str
     """study, process, deliver or prove."""
     state: str
-    """queued, running, done, rejected, left alone, dead letter or cancelled."""
+    """queued, running, done, held back, rejected, left alone, dead letter or cancelled."""
     queue: str
     reason: str
     job: str
@@ -160,17 +162,52 @@ class JobClient:
         """Return what was given up, oldest first."""
         return [_item(status) for status in self._client.list_workflows(status=_DEAD, load_input=False)]
 
+    def rejected(self, limit: int) -> list[Item]:
+        """Return the studies and jobs among the newest ``limit`` that ended and were rejected, newest first."""
+        found = self._client.list_workflows(
+            name=["study", "process"], status="SUCCESS", sort_desc=True, limit=limit, load_input=False
+        )
+        return [item for item in map(_item, found) if item.state == "rejected"]
+
+    def deliveries(self, job_keys: Sequence[str]) -> list[Item]:
+        """Return the deliveries of jobs, with their questions of proof."""
+        prefixes = [f"{key}." for key in job_keys]
+        found = self._client.list_workflows(workflow_id_prefix=prefixes, load_input=False) if prefixes else []
+        return [item for item in map(_item, found) if item.kind in ("deliver", "prove")]
+
+    def open_items(self) -> list[Item]:
+        """Return what is waiting or running, oldest first."""
+        return [_item(status) for status in self._client.list_workflows(status=_OPEN, load_input=False)]
+
+    def last_delivery(self, destination: str) -> Item | None:
+        """Return the newest delivery to a destination that succeeded; None where there is none."""
+        found = self._client.list_workflows(
+            status="SUCCESS",
+            queue_name=queues.delivery(destination),
+            sort_desc=True,
+            limit=1,
+            load_input=False,
+        )
+        return _item(found[0]) if found else None
+
+    def last_attempt(self, item_id: str) -> dict[str, str]:
+        """Return what the newest attempt of something that is being done said; empty before the first has ended.
+
+        Of a delivery that waits for its next attempt, ``reason`` says why.
+        """
+        outputs = [step["output"] for step in self._client.list_workflow_steps(item_id)]
+        said = [output for output in outputs if isinstance(output, dict) and "status" in output]
+        return {str(key): str(value) for key, value in said[-1].items()} if said else {}
+
     def delivers_since(self, destination: str, moment: datetime) -> bool:
         """Return whether an object was delivered to ``destination`` after ``moment``."""
         found = self._client.list_workflows(
             status="SUCCESS",
             queue_name=queues.delivery(destination),
             completed_after=moment.isoformat(),
-            limit=1,
             load_input=False,
-            load_output=False,
         )
-        return bool(found)
+        return any(_item(status).state == "done" for status in found)
 
     def find(self, prefix: str) -> list[Item]:
         """Return the items whose id begins with ``prefix``, and those of the studies' jobs among them, oldest first."""
@@ -184,8 +221,82 @@ class JobClient:
 
         An object that a destination didn't prove to hold is sent again.
         """
-        ended = [item for item in self.find(prefix) if item.state in RETRIED]
-        return [self._send_again(item) if item.kind == "prove" else self._rewind(item) for item in ended]
+        return [self._again(item) for item in self.find(prefix) if item.state in RETRIED]
+
+    def retry_dead(self, destination: str | None = None) -> list[str]:
+        """Start every dead letter again, or those of one destination, as ``retry`` does; return the ids."""
+        return [self._again(item) for item in self.dead_letters() if destination in (None, item.destination)]
+
+    def redo(self, prefix: str) -> list[str]:
+        """Choose and process again, with what then is configured, the studies of what ``find`` returns.
+
+        With other settings, models or rules this makes new jobs. What they name as before stays as it is.
+
+        Returns:
+            the ids of the studies, as they now are in the spool; those that wait or run already among them.
+
+        Raises:
+            SpoolError: instances of one are no longer in the spool.
+        """
+        names = {item.id if item.kind == "study" else item.job for item in self.find(prefix)}
+        uids = sorted({Manifest.read(self._spool, name).study_instance_uid for name in names if name})
+        return [self._redo(self._spool.series(uid)) for uid in uids]
+
+    def _redo(self, study: Sequence[Series]) -> str:
+        if not study:
+            raise SpoolError("the instances of the study are no longer in the spool; send them again")
+        known = self._client.list_workflows(
+            workflow_ids=[Manifest.of(study).study_id], load_input=False, load_output=False
+        )
+        study_id = self.submit(study)
+        if known and _STATES[known[0].status] not in _GOING_ON:
+            self._rewind(_item(known[0]))
+        return study_id
+
+    def held(self, prefix: str = "") -> list[Item]:
+        """Return what shadow mode held back: all, or of what ``find`` returns; oldest first."""
+        return [item for item in (self.find(prefix) if prefix else self.items()[::-1]) if item.state == "held back"]
+
+    def jobs(self, prefix: str) -> list[str]:
+        """Return the keys of the jobs among what ``find`` returns whose results are in the spool."""
+        keys = dict.fromkeys(item.job for item in self.find(prefix) if item.job)
+        return [key for key in keys if self._spool.result_folder(key).exists()]
+
+    def has_made(self, job_key: str, kind: str) -> bool:
+        """Return whether the results of a job in the spool hold this object."""
+        return (self._spool.result_folder(job_key) / f"{kind}.dcm").exists()
+
+    def send(self, job_key: str, destination: str, kind: str) -> str | None:
+        """Send an object of a job to a destination, in shadow mode too, whatever became of it there before.
+
+        What was held back or given up is replaced by this.
+
+        Returns:
+            the id of the delivery; None when one is on its way already.
+        """
+        name = f"{job_key}.{destination}.{kind}"
+        before = [item for item in map(_item, self._prefixed(name)) if item.kind == "deliver"]
+        if any(item.state in _GOING_ON for item in before):
+            return None
+        number = max((queues.sending_number(item.id) for item in before), default=0) + 1
+        sent = self._enqueue_delivery(name, number, released=True)
+        self._client.delete_workflows([item.id for item in before if item.state != "done"])
+        return sent
+
+    def _enqueue_delivery(self, name: str, number: int, *, released: bool = False) -> str:
+        job_key, destination, kind = name.split(".")
+        workflow_id = queues.sending(name, number)
+        options: EnqueueOptions = {
+            "workflow_name": "deliver",
+            "queue_name": queues.delivery(destination),
+            "workflow_id": workflow_id,
+            "app_version": queues.WORKFLOWS_VERSION,
+        }
+        self._client.enqueue(options, job_key, destination, kind, number, released)
+        return workflow_id
+
+    def _again(self, item: Item) -> str:
+        return self._send_again(item) if item.kind == "prove" else self._rewind(item)
 
     def _rewind(self, item: Item) -> str:
         # Not item.queue: DBOS forgets the queue of what it gave up for killing its worker.
@@ -196,17 +307,9 @@ class JobClient:
     def _send_again(self, item: Item) -> str:
         """Send anew what a destination doesn't hold; asking it again would only give the same answer."""
         name, _, which = item.id.rpartition(".proof-")
-        job_key, destination, kind = name.split(".")
-        number = int(which.partition("-")[0]) + 1
-        options: EnqueueOptions = {
-            "workflow_name": "deliver",
-            "queue_name": queues.delivery(destination),
-            "workflow_id": queues.sending(name, number),
-            "app_version": queues.WORKFLOWS_VERSION,
-        }
-        self._client.enqueue(options, job_key, destination, kind, number)
+        sent = self._enqueue_delivery(name, int(which.partition("-")[0]) + 1)
         self._client.delete_workflows([item.id])
-        return queues.sending(name, number)
+        return sent
 
     def state(self, names: Sequence[str]) -> str:
         """Return how far everything whose id begins with one of ``names`` is: open, dead letter, done, or unknown."""
@@ -214,7 +317,7 @@ class JobClient:
         states = {_STATES[status.status] for status in found}
         if not states:
             return "unknown"
-        if states & {"queued", "running"}:
+        if states & {*_GOING_ON}:
             return "open"
         return "dead letter" if "dead letter" in states else "done"
 

@@ -20,6 +20,7 @@ __all__ = [
     "names",
     "proof",
     "sending",
+    "sending_number",
 ]
 
 PRIORITIES: dict[str, int] = {"high": 1, "normal": 2, "low": 3}
@@ -47,8 +48,13 @@ def is_of_destination(name: str) -> bool:
 
 
 def sending(name: str, number: int) -> str:
-    """Return the id of the ``number``-th sending, from 2, of what is called ``name``: job, destination and object."""
-    return f"{name}.sending-{number}"
+    """Return the id of the ``number``-th sending of what is called ``name``: job, destination and object."""
+    return name if number == 1 else f"{name}.sending-{number}"
+
+
+def sending_number(delivery_id: str) -> int:
+    """Return the ``number`` that ``sending`` made an id with."""
+    return int(delivery_id.partition(".sending-")[2] or 1)
 
 
 def later(job_key: str, number: int) -> str:

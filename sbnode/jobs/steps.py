@@ -28,6 +28,7 @@ from sbnode.inference.selection import Choice, choose
 from sbnode.jobs.hours import seconds_until
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.observed import Observed
+from sbnode.jobs.progress import ProgressFile
 from sbnode.jobs.proof import Proof, Sent, find_proof
 from sbnode.plan import judge, make_plan, receivers, settings_of
 from sbnode.rules import Decision
@@ -100,6 +101,7 @@ class Steps:
         self._destinations = {destination.name: destination for destination in config.all_destinations}
         self._observed = Observed(config, spool, self._destinations)
         self._log = log.get_logger()
+        self._progress = ProgressFile(spool.path, config.queue.worker)
         self._running = 0
         self._lock = Lock()
 
@@ -149,7 +151,7 @@ class Steps:
             try:
                 decision = Manifest.read(self._spool, job_key).decision
                 if self._spool.result_folder(job_key).exists():
-                    return {"status": "done", "priority": decision.priority}
+                    return self._done(decision)
                 if (wait_s := self._wait_s(decision)) > 0:
                     return self._postponed(job_key, wait_s)
                 self._require_space()
@@ -162,7 +164,14 @@ class Steps:
                 return self._failed("job", job_key, error)
             self._observed.made(job_key, outcome.report)
             self._log.info("job_done", job=job_key, seconds=round(perf_counter() - started, 2))
-            return {"status": "done", "priority": decision.priority}
+            return self._done(decision)
+
+    def _done(self, decision: Decision) -> Outcome:
+        outcome = {"status": "done", "priority": decision.priority}
+        if not receivers(decision, self._config):
+            by = "no destination is configured" if decision.rule is None else f"rule {decision.rule} names none"
+            outcome["reason"] = f"sent nowhere, the results are in the spool: {by}"
+        return outcome
 
     def _make(self, job_key: str) -> pipeline.Outcome:
         """Run the pipeline and commit its results.
@@ -175,8 +184,10 @@ class Steps:
         with self._spool.result(job_key) as folder:
             try:
                 settings = settings_of(manifest.decision, self._config)
-                return self._run(study, self._models, settings, folder, made_at=manifest.received)
+                tell = self._progress.begin(job_key)
+                return self._run(study, self._models, settings, folder, made_at=manifest.received, progress=tell)
             finally:
+                self._progress.end()
                 # A correction that came meanwhile may stand in some of the objects, or be why one was kept back.
                 self._current(manifest, job_key)
 
@@ -190,8 +201,11 @@ class Steps:
             raise _Superseded(key)
         return study
 
-    def deliver(self, job_key: str, destination_name: str, kind: str) -> Outcome:
-        """Send one object of a job, or its series of pictures, to one destination, once."""
+    def deliver(self, job_key: str, destination_name: str, kind: str, released: bool = False) -> Outcome:
+        """Send one object of a job, or its series of pictures, to one destination, once.
+
+        In shadow mode it is held back instead, unless it was ``released``.
+        """
         with self._doing():
             started = perf_counter()
             facts = {"job": job_key, "destination": destination_name, "object": kind}
@@ -204,6 +218,8 @@ class Steps:
                         "status": "superseded",
                         "reason": "patient or study was corrected; a later job replaces this",
                     }
+                if self._config.shadow and not released:
+                    return self._held(job_key, destination_name, kind)
                 sent, status = self._send_audited(job_key, kind, destination)
             except Exception as error:
                 outcome = _fault(error)
@@ -215,6 +231,11 @@ class Steps:
                 self._log.info("delivered", **facts, **outcome)
             self._observed.attempt(destination_name, outcome.get("sent", kind), outcome["status"])
             return outcome
+
+    def _held(self, job_key: str, destination_name: str, kind: str) -> Outcome:
+        self._observed.attempt(destination_name, kind, "held")
+        self._log.info("delivery_held", job=job_key, destination=destination_name, object=kind)
+        return {"status": "held", "reason": "shadow mode; `sbnode jobs release` sends it"}
 
     def confirms(self, destination_name: str) -> bool:
         """Whether what a destination accepted has to be proven."""

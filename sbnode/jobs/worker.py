@@ -109,9 +109,9 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
 
     @DBOS.workflow(name="deliver")
     @_noted_in(running)
-    def deliver(job_key: str, destination: str, kind: str, sending: int = 1) -> Outcome:
-        outcome = _persist(law, lambda: DBOS.run_step(None, steps.deliver, job_key, destination, kind))
-        if outcome["status"] == "superseded":
+    def deliver(job_key: str, destination: str, kind: str, sending: int = 1, released: bool = False) -> Outcome:
+        outcome = _persist(law, lambda: DBOS.run_step(None, steps.deliver, job_key, destination, kind, released))
+        if outcome["status"] in ("superseded", "held"):
             return outcome
         if DBOS.run_step({"name": "confirms"}, lambda: steps.confirms(destination)):
             sent = outcome.get("sent", kind)

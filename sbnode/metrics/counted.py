@@ -216,7 +216,11 @@ DELIVERIES = _counter(
     "Attempts to send one object",
     DESTINATION,
     OBJECT,
-    Label("status", "what came of it", ("delivered", "warned", "unavailable", "refused", "failed", "superseded")),
+    Label(
+        "status",
+        "what came of it; `held`: shadow mode",
+        ("delivered", "warned", "unavailable", "refused", "failed", "superseded", "held"),
+    ),
 )
 DELIVERY_DURATION = _histogram(
     "sbnode_delivery_duration_seconds", "Time of one attempt that was accepted", _DELIVERY_S, DESTINATION

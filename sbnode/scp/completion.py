@@ -24,7 +24,16 @@ from sbnode.config import Completion
 from sbnode.scp.continuity import Slice, is_continuous
 from sbnode.series import Instance, SeriesKey
 
-__all__ = ["CompletionTracker", "ExpectedCount", "Held", "Reason", "Retrieve", "SeriesCompletion", "StudyCompletion"]
+__all__ = [
+    "CompletionTracker",
+    "ExpectedCount",
+    "Held",
+    "OpenSeries",
+    "Reason",
+    "Retrieve",
+    "SeriesCompletion",
+    "StudyCompletion",
+]
 
 Reason = Literal["count", "association_end", "idle"]
 ExpectedCount = Callable[[SeriesKey], int | None]
@@ -56,6 +65,19 @@ class StudyCompletion:
 
     study_instance_uid: str
     series: tuple[SeriesCompletion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSeries:
+    """A series on its way: how many instances came since it was opened, and when the last one did.
+
+    One with a ``reason`` is complete and waits for the rest of its study.
+    """
+
+    key: SeriesKey
+    instances: int
+    last_received_s: float
+    reason: Reason | None
 
 
 @dataclass(slots=True)
@@ -93,11 +115,6 @@ class CompletionTracker:
         self._sent: dict[int, set[SeriesKey]] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         """Studies that were complete, the latest last."""
-
-    @property
-    def open_series(self) -> int:
-        """How many series are being received."""
-        return sum(len(series) for series in self._studies.values())
 
     def received(self, association: int, instance: Instance, now_s: float) -> None:
         """Note a new instance; its series is open again."""
@@ -148,6 +165,15 @@ class CompletionTracker:
         self._ended.move_to_end(study)
         if len(self._ended) > _MOST_REMEMBERED:
             self._ended.popitem(last=False)
+
+    def open_series(self) -> tuple[OpenSeries, ...]:
+        """Return the series that are on their way, those with the newest instance first."""
+        found = [
+            OpenSeries(key, series.instances, series.last_received_s, series.reason)
+            for study in self._studies.values()
+            for key, series in study.items()
+        ]
+        return tuple(sorted(found, key=lambda series: -series.last_received_s))
 
     def _open(self, key: SeriesKey, now_s: float) -> _OpenSeries:
         study = self._studies.setdefault(key.study_instance_uid, {})

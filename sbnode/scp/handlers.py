@@ -92,6 +92,11 @@ class Handlers:
         """Decide by ``config`` from now on."""
         self._config = config
 
+    def callers(self) -> Counter[str]:
+        """Return how many associations each calling AE title has open."""
+        with self._lock:
+            return Counter(_calling_ae_title(one) for one in self._associations if one.is_alive())
+
     def bindings(self) -> list[EventHandlerType]:
         """Return each event with its handler, as ``AE.make_server`` takes them."""
         return [

@@ -23,7 +23,7 @@ from sbnode.scp.observer import Observer, Silent
 from sbnode.scp.presentation import presentation_contexts
 from sbnode.scp.tls import Certificates
 from sbnode.scp.transport import GIVING_WAY, AssociationServer
-from sbnode.scp.watch import CompletionWatch, OnStudyComplete
+from sbnode.scp.watch import CompletionWatch, OnStudyComplete, OnTheirWay
 from sbnode.series import SeriesKey
 from sbnode.spool import Spool
 
@@ -108,9 +108,14 @@ class Receiver:
         self._handlers.use(config)
 
     @property
-    def open_series(self) -> int:
-        """How many series are being received."""
-        return self._watch.open_series
+    def callers(self) -> Mapping[str, int]:
+        """How many associations each calling AE title has open."""
+        return self._handlers.callers()
+
+    @property
+    def on_their_way(self) -> OnTheirWay:
+        """What was received and isn't in the queue yet; times are of `time.monotonic`."""
+        return self._watch.on_their_way
 
     @property
     def certificate_end_s(self) -> float | None:

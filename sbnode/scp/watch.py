@@ -6,19 +6,36 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from sbnode.config import Completion
 from sbnode.log import fault, get_logger, short_hash
-from sbnode.scp.completion import CompletionTracker, ExpectedCount, Held, Retrieve, SeriesCompletion, StudyCompletion
+from sbnode.scp.completion import (
+    CompletionTracker,
+    ExpectedCount,
+    Held,
+    OpenSeries,
+    Retrieve,
+    SeriesCompletion,
+    StudyCompletion,
+)
 from sbnode.scp.observer import Observer
 from sbnode.series import Instance, SeriesKey
 
-__all__ = ["CompletionWatch", "OnStudyComplete"]
+__all__ = ["CompletionWatch", "OnStudyComplete", "OnTheirWay"]
 
 OnStudyComplete = Callable[[str, tuple[SeriesCompletion, ...]], None]
 
 _TICK_S = 0.2
 _NEXT_OFFER_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class OnTheirWay:
+    """What isn't in the queue yet: open series, and complete studies that the queue has not taken."""
+
+    series: tuple[OpenSeries, ...] = ()
+    untaken: int = 0
 
 
 class CompletionWatch:
@@ -45,7 +62,7 @@ class CompletionWatch:
         self._notes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._due: list[StudyCompletion] = []
         self._next_offer_s = 0.0
-        self._open_series = 0
+        self._on_their_way = OnTheirWay()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="completion-watch", daemon=True)
 
@@ -63,9 +80,9 @@ class CompletionWatch:
             self._thread.join()
 
     @property
-    def open_series(self) -> int:
-        """How many series were being received at the last look."""
-        return self._open_series
+    def on_their_way(self) -> OnTheirWay:
+        """As of the last turn; ``last_received_s`` is by this object's clock."""
+        return self._on_their_way
 
     def received(self, association: int, instance: Instance) -> None:
         """Note a new instance."""
@@ -94,9 +111,9 @@ class CompletionWatch:
                 self._observer.completed(completion)
             self._due.append(study)
             self._next_offer_s = now_s
-        self._open_series = self._tracker.open_series
         if now_s >= self._next_offer_s:
             self._offer()
+        self._on_their_way = OnTheirWay(self._tracker.open_series(), len(self._due))
 
     def _take_notes(self) -> None:
         while True:

@@ -13,19 +13,19 @@ from sbnode.errors import ConfigError
 from sbnode.scp.server import Receiver
 from sbnode.tls import not_after_s
 
-__all__ = ["CertificateWatch"]
+__all__ = ["CertificateWatch", "shown"]
 
 
 class CertificateWatch:
     """Has the receiver show renewed certificates. Those of connections that the node opens are read for each."""
 
     def __init__(self, config: Config, receiver: Receiver) -> None:
-        self._shown = dict(_shown(config))
+        self._shown = dict(shown(config))
         self._receiver = receiver
 
     def use(self, config: Config) -> None:
         """Look at the certificates of ``config`` from now on."""
-        self._shown = dict(_shown(config))
+        self._shown = dict(shown(config))
 
     def turn(self, _: Callable[[], bool]) -> None:
         """Look whether a file has changed."""
@@ -52,7 +52,8 @@ class CertificateWatch:
         return found
 
 
-def _shown(config: Config) -> Iterator[tuple[str, Path]]:
+def shown(config: Config) -> Iterator[tuple[str, Path]]:
+    """Yield the certificates that the node shows to those it calls: kind and name of these, and the file."""
     for kind, peers in (("archive", config.archives), ("destination", config.destinations)):
         for peer in peers:
             if peer.tls is not None:

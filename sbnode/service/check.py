@@ -16,7 +16,7 @@ from sbnode.scu.echo import echo
 from sbnode.scu.stow import answers
 from sbnode.service.process import open_spool
 
-__all__ = ["Check", "check"]
+__all__ = ["Check", "check", "ports_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,19 @@ class Check:
     """Whether a fault is one of this node's configuration; the other kind is a destination that is down."""
 
 
-def check(config: Config) -> Iterator[Check]:
-    """Look at everything that `serve` needs, one thing after the other."""
+def check(config: Config, *, spool: bool = True, ports: bool = True) -> Iterator[Check]:
+    """Look at everything that `serve` needs, one thing after the other.
+
+    Args:
+        config: what is looked at.
+        spool: write to the spool and open the queue, which are made where they aren't there yet.
+        ports: look whether the ports are free, as they are while no node runs.
+    """
     yield Check("models open", _fault_of(lambda: _open_models(config)))
-    yield Check("spool is writable", _fault_of(lambda: _write_to_spool(config)))
-    yield Check("queue opens", _fault_of(lambda: JobClient(config, open_spool(config)).close()))
-    ports = []
-    if config.node.port is not None:
-        ports.append(("node.port", config.node.host, config.node.port))
-    if config.node.tls_port is not None:
-        ports.append(("node.tls_port", config.node.host, config.node.tls_port))
-    ports.append(("status.port", config.status.host, config.status.port))
-    for name, host, port in ports:
+    if spool:
+        yield Check("spool is writable", _fault_of(lambda: _write_to_spool(config)))
+        yield Check("queue opens", _fault_of(lambda: JobClient(config, open_spool(config)).close()))
+    for name, host, port in ports_of(config) if ports else ():
         yield Check(f"{name} {port} is free", _fault_of(partial(_bind, name, host, port)))
     allowed = config.receive.allowed
     nobody = "receive.calling_ae_titles is empty, as is receive.callers, so nobody may send; name your senders"
@@ -56,9 +57,20 @@ def check(config: Config) -> Iterator[Check]:
     for web in config.web_destinations:
         fault = _fault_of(partial(answers, web))
         yield Check(f"destination '{web.name}' answers QIDO-RS", fault, is_configuration=False)
+    if config.shadow:
+        yield Check("shadow mode is on: nothing is sent until it is released", None)
     if config.audit.syslog is not None:
         fault = _fault_of(partial(_connect, config.audit.syslog))
         yield Check(f"audit.syslog {config.audit.syslog.host} accepts a connection", fault, is_configuration=False)
+
+
+def ports_of(config: Config) -> Iterator[tuple[str, str, int]]:
+    """Yield key, address and number of each port that the node listens on."""
+    if config.node.port is not None:
+        yield "node.port", config.node.host, config.node.port
+    if config.node.tls_port is not None:
+        yield "node.tls_port", config.node.host, config.node.tls_port
+    yield "status.port", config.status.host, config.status.port
 
 
 def _fault_of(attempt: Callable[[], None]) -> str | None:

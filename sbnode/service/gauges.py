@@ -43,7 +43,7 @@ class Gauges:
             models=self._models,
             certificates=certificates.ends,
             destinations=destinations.up,
-            open_series=lambda: receiver.open_series,
+            open_series=lambda: len(receiver.on_their_way.series),
             configuration=lambda: self._digest,
             objective_s=lambda: self._config.monitoring.objective_s,
             now_s=time.time,

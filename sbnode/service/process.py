@@ -15,12 +15,8 @@ from sbnode.config import Config
 from sbnode.errors import ConfigError, SpoolError
 from sbnode.spool import Spool
 
-__all__ = ["DRAIN_S", "Signals", "node_command", "open_spool", "reload_held", "signals"]
+__all__ = ["Signals", "node_command", "open_spool", "reload_held", "signals"]
 
-DRAIN_S = 20.0
-"""A running step may take this long to end after SIGTERM; what doesn't end is done again after the next
-start.
-"""
 _POLL_S = 0.5
 _HELD = frozenset({signal.SIGHUP})
 

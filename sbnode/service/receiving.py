@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from sbnode.service.certificates import CertificateWatch
 from sbnode.service.commitments import Reporter
 from sbnode.service.destinations import DestinationWatch
 from sbnode.service.gauges import Gauges
+from sbnode.service.manager import tell_manager
 from sbnode.service.notices import Notices
+from sbnode.service.overview import Gatherer
 from sbnode.service.periodic import Periodic
 from sbnode.service.process import open_spool, signals
 from sbnode.service.retention import Retention
@@ -84,8 +87,10 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         Periodic("notices", NOTICES_S, notices.turn),
         Periodic("destination_check", LOOK_S, destinations.turn),
     )
-    status = _status_server(config, spool, supervisor, gauges)
+    overview = Gatherer(config, spool, queue, receiver, audit, certificates.ends, with_worker=with_worker)
+    status = _status_server(config, spool, supervisor, gauges, overview)
     logger = log.get_logger()
+    drain_s = config.node.drain_s
 
     def reload() -> None:
         if settings.reload(lambda config: write(config, in_force)):
@@ -100,6 +105,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
                 notices,
                 destinations,
                 gauges,
+                overview,
             ):
                 part.use(settings.config)
             if supervisor is not None:
@@ -120,15 +126,20 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
             status_port=config.status.port,
             worker=with_worker,
         )
+        tell_manager("READY=1")
         told.wait(reload)
-        logger.info("stopping")
+        tell_manager("STOPPING=1")
+        logger.info("stopping", drain_s=drain_s)
         audit.application(started=False)
     finally:
-        receiver.stop()
+        deadline_s = time.monotonic() + drain_s
+        if supervisor is not None:
+            supervisor.drain()
+        receiver.stop(drain_s)
         for periodic in background:
             periodic.stop()
         if supervisor is not None:
-            supervisor.stop()
+            supervisor.stop(max(0.0, deadline_s - time.monotonic()))
         status.stop()
         queue.close()
         audit.close()
@@ -199,7 +210,9 @@ def _queue_study(spool: Spool, queue: JobClient) -> Callable[[str, tuple[SeriesC
     return on_study_complete
 
 
-def _status_server(config: Config, spool: Spool, supervisor: Supervisor | None, gauges: Gauges) -> StatusServer:
+def _status_server(
+    config: Config, spool: Spool, supervisor: Supervisor | None, gauges: Gauges, overview: Gatherer
+) -> StatusServer:
     def checks() -> dict[str, str | None]:
         full = spool.free_bytes() < config.spool.min_free_bytes
         found: dict[str, str | None] = {
@@ -210,4 +223,4 @@ def _status_server(config: Config, spool: Spool, supervisor: Supervisor | None, 
             found["worker"] = None if live_workers(spool.path) else "no worker is ready"
         return found
 
-    return StatusServer(config.status, metrics.registry(gauges.state), checks)
+    return StatusServer(config.status, metrics.registry(gauges.state), checks, overview.source())

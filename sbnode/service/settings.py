@@ -30,6 +30,7 @@ RELOADED = (
     "destinations",
     "web_destinations",
     "rules",
+    "shadow",
     "queue.first_retry_s",
     "queue.longest_retry_s",
     "queue.attempts",

@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from sbnode import log, metrics
 from sbnode.errors import ConfigError
-from sbnode.service.process import DRAIN_S, node_command, reload_held
+from sbnode.service.process import node_command, reload_held
 
 __all__ = ["Supervisor"]
 
@@ -22,6 +22,8 @@ FIRST_RESTART_S = 1.0
 LONGEST_RESTART_S = 30.0
 HEALTHY_S = 60.0
 """A worker that lived this long is restarted as if it were the first time."""
+LAST_WORDS_S = 5.0
+"""After its steps have ended, a worker needs this long to send what it has to say of them."""
 CONFIGURATION_EXIT = 2
 
 
@@ -48,14 +50,20 @@ class Supervisor:
         if child is not None and child.poll() is None:
             child.send_signal(signal.SIGHUP)
 
-    def stop(self) -> None:
-        """End the worker: by the end of its standard input, and by force if it takes too long."""
+    def drain(self) -> None:
+        """End the worker after the steps that run, which have ``node.drain_s``: by the end of its standard input."""
         self._stop.set()
         child = self._child
         if child is not None and child.stdin is not None:
             child.stdin.close()
+
+    def stop(self, patience_s: float) -> None:
+        """End the worker, by force when its steps take longer than ``patience_s``."""
+        self.drain()
+        child = self._child
+        if child is not None:
             try:
-                child.wait(DRAIN_S + 5)
+                child.wait(patience_s + LAST_WORDS_S)
             except subprocess.TimeoutExpired:
                 child.kill()
         if self._thread.is_alive():

@@ -17,7 +17,7 @@ from sbnode.errors import ConfigError, QueueUnavailable
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.lease import Lease
 from sbnode.service.periodic import Periodic
-from sbnode.service.process import DRAIN_S, node_command, open_spool, reload_held, signals
+from sbnode.service.process import node_command, open_spool, reload_held, signals
 from sbnode.service.settings import Settings
 from sbnode.spool import Spool
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["adopt", "work"]
 
-PREDECESSOR_S = DRAIN_S + 10
-"""A supervised worker waits this long for one that outlived its parent."""
+PREDECESSOR_S = 10.0
+"""A supervised worker waits this long, and ``node.drain_s``, for one that outlived its parent."""
 ADOPTION_S = 15.0
 QUEUE_BYTES = 10_000_000
 """The queue in SQLite needs this much space at least."""
@@ -58,7 +58,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     if supervised:
         Thread(target=_wait_for_parent, args=(told.stop,), daemon=True).start()
     spool = open_spool(config)
-    lease = Lease(spool.path, config.queue.worker, wait_s=PREDECESSOR_S if supervised else 0)
+    lease = Lease(spool.path, config.queue.worker, wait_s=config.node.drain_s + PREDECESSOR_S if supervised else 0)
     models = pipeline.Models.open(config)
     _wait_for_space(spool, told.stop)
     queue = JobClient(config, spool)
@@ -71,7 +71,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     ]
     lease.announce(facts)
     logger = log.get_logger()
-    logger.info("working", worker=config.queue.worker)
+    logger.info("working", worker=config.queue.worker, shadow=config.shadow)
     adoption = Periodic("adoption", ADOPTION_S, _Adoption(config, config_file, queue, worker).turn)
     adoption.start()
     settings = Settings(config, config_file)
@@ -79,7 +79,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
     def begin_anew() -> None:
         if settings.reload():
             adoption.stop()
-            worker.drain(LONGEST_STEP_S, told.stop, DRAIN_S)
+            worker.drain(LONGEST_STEP_S, told.stop, config.node.drain_s)
             if not told.stop.is_set():
                 logger.info("worker_begins_anew", worker=config.queue.worker)
                 audit.close()
@@ -89,7 +89,7 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
                     os.execv(command[0], command)
 
     told.wait(begin_anew)
-    drained = worker.drain(DRAIN_S)
+    drained = worker.drain(config.node.drain_s)
     audit.close()
     logger.info("worker_stopped", worker=config.queue.worker, drained=drained)
     sys.stderr.flush()

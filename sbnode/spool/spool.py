@@ -193,6 +193,15 @@ class Spool:
             raise SpoolError("a job key has up to 64 letters, digits, - and _")
         return self._results / job_key
 
+    def newest_results(self, limit: int) -> tuple[tuple[str, float], ...]:
+        """Return the keys of the jobs with the newest results, and when those were made, in seconds since 1970."""
+        found: list[tuple[str, float]] = []
+        with os.scandir(self._results) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    found.append((entry.name, entry.stat().st_mtime))
+        return tuple(sorted(found, key=lambda one: (-one[1], one[0]))[:limit])
+
     @contextmanager
     def result(self, job_key: str) -> Iterator[Path]:
         """Give an empty folder for a job's results; make them durable and visible, all at once, when the block ends.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -101,3 +102,12 @@ def test_a_study_of_unknown_size_has_no_number() -> None:
     message = parsed(to_xml(record(instances=None)))
     assert message.find("ParticipantObjectIdentification/ParticipantObjectDescription") is None
     assert "NumberOfInstances" not in to_json(record(instances=None))
+
+
+def test_a_person_has_no_ae_title() -> None:
+    person = ActiveParticipant("radiology", DESTINATION, "192.0.2.7", requestor=True, entity=False)
+    message = parsed(to_xml(replace(record(), participants=(person,))))
+    participant = message.find("ActiveParticipant")
+    assert participant is not None
+    assert participant.get("UserID") == "radiology"
+    assert "AlternativeUserID" not in participant.attrib

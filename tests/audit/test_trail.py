@@ -46,6 +46,26 @@ def test_each_event_has_its_code_and_who_took_part(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_what_a_person_does_at_the_status_page_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = Audit(path, "SBNODE")
+    person = Participant("radiology", "192.0.2.7")
+    audit.exported(person, "1.2.3")
+    audit.retried(person, None)
+    exported, retried = records(path)
+    assert (exported["EventID"]["code"], exported["EventActionCode"], exported["EventOutcomeIndicator"]) == (
+        "110106",
+        "R",
+        0,
+    )
+    roles = {p["UserID"]: (p["RoleIDCode"]["code"], p["UserIsRequestor"]) for p in exported["ActiveParticipant"]}
+    assert roles == {"radiology": ("110152", True), "SBNODE": ("110153", False), "browser": ("110154", False)}
+    assert exported["ParticipantObject"][0]["ParticipantObjectID"] == "1.2.3"
+    assert (retried["EventID"]["code"], retried["EventTypeCode"]["code"]) == ("110113", "110132")
+    assert retried["EventOutcomeIndicator"] == 0
+    assert "ParticipantObject" not in retried
+
+
 def test_records_of_many_threads_stay_whole(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     audit, other = Audit(path, "SBNODE"), Audit(path, "SBNODE")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sbnode.service.working import ADOPTION_S
@@ -154,6 +155,9 @@ def test_the_database_goes_away_and_comes_back(tmp_path: Path, archive: Archive,
         time.sleep(8)
         assert not archive.received
         assert not node.is_over()
+        page = httpx.get(f"{node.status_url}/", timeout=30)
+        assert page.status_code == 200
+        assert "The database of the queue doesn't answer." in page.text
         server.start_again()
         all_delivered(node, archive, 2)
     finally:

@@ -19,19 +19,24 @@ if "--config" in sys.argv:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_spool / "metrics")
 
 from sbnode import pipeline
+from sbnode.document import read_document
+from tests.conftest import REPOSITORY
 from tests.integration import killer
 from tests.jobs.fakes import MODELS, fake_run
 
 
-def _described(name: str, sha256: str) -> SimpleNamespace:
-    description = SimpleNamespace(name=name, version="0", sha256=sha256)
-    return SimpleNamespace(description=description, tile=MODELS.occupancy.tile)
+def _described(name: str) -> SimpleNamespace:
+    """A model that says what the one in the repository says of itself, and is nothing else."""
+    content = read_document(REPOSITORY / "models" / name / "model.yaml")
+    facts = {key: str(content[key]) for key in ("name", "version", "sha256")}
+    return SimpleNamespace(description=SimpleNamespace(**facts), tile=MODELS.occupancy.tile)
 
 
 def main() -> None:
-    other_model = "--config" in sys.argv and (_spool.parent / "other-model").exists()
-    MODELS.region = _described("fake-region", "b" * 64)
-    MODELS.occupancy = _described("fake", ("c" if other_model else "a") * 64)
+    MODELS.region = _described("region")
+    MODELS.occupancy = _described("skullbase")
+    if "--config" in sys.argv and (_spool.parent / "other-model").exists():
+        MODELS.occupancy.description.sha256 = "c" * 64
     pipeline.Models.open = classmethod(lambda *_: MODELS)  # type: ignore[assignment, method-assign]
     pipeline.run = fake_run
 

@@ -60,8 +60,10 @@ class Archive:
         return status
 
     def close(self) -> None:
-        assert self._server is not None
-        self._server.shutdown()
+        """Close the port, once."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
 
 
 class Node:
@@ -102,6 +104,10 @@ class Node:
     def start(self, *options: str) -> None:
         self._process = self._spawn(self.config, "serve", *options)
         wait_until(lambda: listens(self.port), START_S, "the node listens")
+
+    def adopt(self, process: subprocess.Popen[bytes]) -> None:
+        """Take over a receiving process that was started in another way."""
+        self._process = process
 
     def start_worker(self, name: str) -> subprocess.Popen[bytes]:
         """Start a worker of its own, on the same spool."""
@@ -156,6 +162,11 @@ class Node:
         """Have the node read its configuration again."""
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
+
+    def begin_to_terminate(self) -> None:
+        """Send SIGTERM and don't wait."""
+        assert self._process is not None
+        self._process.terminate()
 
     def terminate(self) -> int:
         assert self._process is not None

@@ -327,7 +327,7 @@ def test_a_worker_that_dies_and_comes_back_with_another_model(ward: Ward) -> Non
         wait_until(lambda b=before: ward.value("sbnode_worker_starts_total") > b, PATIENCE_S, "it is started again")  # type: ignore[misc]
     ward.comes("SbnodeWorkerRestarts")
     ward.goes("SbnodeWorkerDown")
-    ward.comes("SbnodeModelChanged", name="fake")
+    ward.comes("SbnodeModelChanged", name="skullbase")
     ward.goes("SbnodeWorkerRestarts")
     assert ward.value('sbnode_jobs_total{outcome="done"}') > 0, "what the dead have counted stays"
 

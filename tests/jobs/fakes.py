@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ from sbnode.inference.tiling import Tiling
 from sbnode.jobs.lease import Lease
 from sbnode.jobs.steps import Steps
 from sbnode.jobs.worker import Worker
-from sbnode.pipeline import Models, Outcome, job_key
+from sbnode.pipeline import Models, Outcome, Progress, job_key
 from sbnode.series import Series
 from sbnode.spool import Spool
 from tests.scp.instances import ct_slice, encoded
@@ -105,9 +106,19 @@ def result_object(path: Path, kind: str, entropy: str) -> Path:
 
 
 def fake_run(
-    study: Sequence[Series], models: Models, settings: Config, folder: Path, *, made_at: datetime, **_: Any
+    study: Sequence[Series],
+    models: Models,
+    settings: Config,
+    folder: Path,
+    *,
+    made_at: datetime,
+    progress: Progress = lambda stage, share: None,
+    **_: Any,
 ) -> Outcome:
-    """Write two objects. Files named slow, poison, refuse, broken and drift beside the spool change its mind."""
+    """Write two objects, and what is in a folder named bundle.
+
+    That, and files named slow, poison, refuse, broken and drift, are looked for beside the spool.
+    """
     around = settings.spool.path.parent
     with (around / "runs").open("a") as runs:
         runs.write("run\n")
@@ -117,11 +128,14 @@ def fake_run(
         raise NoSkullBase("the scan shows no skull base (confidence 0.01)")
     if (around / "broken").exists():
         raise ValueError("CANARY^PATIENT can't be converted")
+    progress("inference", 0.43)
     if (around / "slow").exists():
         time.sleep(float((around / "slow").read_text()))
     key = job_key(study[0], models, settings)
     for kind in OBJECTS:
         result_object(folder / f"{kind}.dcm", kind, key)
+    if (around / "bundle").is_dir():
+        shutil.copytree(around / "bundle", folder, dirs_exist_ok=True)
     return Outcome(folder=folder, report=_report(key, study[0], drifts=(around / "drift").exists()))
 
 

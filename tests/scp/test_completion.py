@@ -248,3 +248,15 @@ def test_what_an_earlier_process_stored_is_not_asked_for_at_every_start() -> Non
     sender = Sender(expected=lambda _: 9, held=lambda _: 4, retrieve=lambda _: pytest.fail("once was enough"))
     sender.tracker.stored(BONE, 4, sender.now_s)
     assert sender.after(61) == complete(SeriesCompletion(BONE, "idle", 4))
+
+
+def test_what_is_on_its_way_is_told_newest_first_until_its_study_is_complete(sender: Sender) -> None:
+    sender.send(1, 0, 1, 2)
+    sender.after(2)
+    sender.send(2, 0, key=SOFT)
+    sender.tracker.ended(1, released=True)
+    told = [(one.key, one.instances, one.last_received_s, one.reason) for one in sender.tracker.open_series()]
+    assert told == [(SOFT, 1, 1002.0, None), (BONE, 3, 1000.0, "association_end")]
+    sender.tracker.ended(2, released=True)
+    assert sender.after(60)
+    assert sender.tracker.open_series() == ()

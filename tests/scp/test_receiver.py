@@ -589,6 +589,19 @@ def test_stop_lets_an_association_end(start: Start, monkeypatch: pytest.MonkeyPa
         connect(association.acceptor.port)
 
 
+def test_who_is_sending_what_is_told_while_they_do(start: Start) -> None:
+    running = start()
+    assert running.receiver.callers == {}
+    association = associate(running.port)
+    send_slice(association, ct_slice(1))
+    wait_until(lambda: bool(running.receiver.on_their_way.series), 5, "the series is on its way")
+    (series,) = running.receiver.on_their_way.series
+    assert (series.key, series.instances, series.reason) == (SeriesKey(STUDY, SERIES), 1, None)
+    assert running.receiver.callers == {"PACS": 1}
+    association.release()
+    wait_until(lambda: running.receiver.callers == {}, 5, "nobody sends")
+
+
 def test_a_queue_that_fails_is_offered_the_study_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sbnode.scp.watch._NEXT_OFFER_S", 0.5)
     running = start()

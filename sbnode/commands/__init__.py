@@ -1,0 +1,1 @@
+"""Commands of `sbnode` with more to say than fits into its first file."""

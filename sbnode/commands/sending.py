@@ -1,0 +1,107 @@
+"""`sbnode jobs redo`, `release` and `send`: doing again, and sending, what ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sbnode.config import Config, load_config
+from sbnode.errors import ConfigError, SbnodeError
+from sbnode.terminal import ConfigOption, QueueId, complete_destinations, exit_codes, out, queue
+
+if TYPE_CHECKING:
+    from sbnode.jobs.client import JobClient
+
+__all__ = ["redo", "release", "send"]
+
+
+def redo(id: QueueId, config: ConfigOption = None) -> None:
+    """Choose and process a finished study again, with the settings, models and rules of now.
+
+    Where these would give another result, a new job is made and sent; where they wouldn't, the results that are there
+    stay and nothing is sent ([bold]sbnode jobs send[/bold] does that). Calling it twice makes nothing twice.
+
+    Example: [cyan]sbnode jobs redo study-3fa9 --config config.yaml[/cyan]
+    """
+    with exit_codes(), queue(config) as client:
+        started = client.redo(id)
+        if not started:
+            raise SbnodeError(f"the queue knows no study or job whose id begins with {id}")
+        for study in started:
+            out.print(f"queued again: {study}", highlight=False, soft_wrap=True)
+
+
+def release(
+    id: QueueId = "",
+    config: ConfigOption = None,
+    all_held: Annotated[bool, typer.Option("--all", help="Everything that was held back.")] = False,
+) -> None:
+    """Send what shadow mode held back: one delivery, all of a study or job, or all.
+
+    Each goes to the destination that it was held back from, while shadow mode is on too.
+
+    Example: [cyan]sbnode jobs release 0f3c --config config.yaml[/cyan]
+    """
+    if bool(id) == all_held:
+        raise typer.BadParameter("give an ID or --all")
+    with exit_codes(), queue(config) as client:
+        known = [one.name for one in load_config(config).all_destinations]
+        held = client.held(id)
+        gone = sorted({item.destination for item in held} - set(known))
+        if gone:
+            raise ConfigError(f"held back for {', '.join(gone)}, which the configuration no longer names")
+        if not held:
+            raise SbnodeError(f"nothing whose id begins with {id} is held back" if id else "nothing is held back")
+        _report(client, (item.id.split(".")[:3] for item in held))
+
+
+def send(
+    id: QueueId,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="NAME",
+            help="Name of a destination in the configuration.",
+            autocompletion=complete_destinations,
+        ),
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Send the results of a study or job to one destination, whatever its rules say: once more, or for the first time.
+
+    They are the same objects with the same UIDs, so an archive that has them keeps one. Shadow mode doesn't hold them.
+
+    Example: [cyan]sbnode jobs send 0f3c --to archive --config config.yaml[/cyan]
+    """
+    with exit_codes(), queue(config) as client:
+        objects = _objects(load_config(config), to)
+        jobs = client.jobs(id)
+        if not jobs:
+            raise SbnodeError(f"no job whose id begins with {id} has results in the spool")
+        _report(client, ((job, to, kind) for job in jobs for kind in objects))
+
+
+def _objects(config: Config, name: str) -> tuple[str, ...]:
+    found = {one.name: one.objects for one in config.all_destinations}
+    if name not in found:
+        near = get_close_matches(name, found, n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise ConfigError(
+            f"no destination is named '{name}'{hint}; the configuration has: {', '.join(found) or 'none'}"
+        )
+    return found[name]
+
+
+def _report(client: JobClient, deliveries: Iterable[Iterable[str]]) -> None:
+    for job, destination, kind in deliveries:
+        name = f"{job}.{destination}.{kind}"
+        if not client.has_made(job, kind):
+            out.print(f"not in the results: {name}", highlight=False, soft_wrap=True)
+            continue
+        sent = client.send(job, destination, kind)
+        said = f"queued: {sent}" if sent else f"on its way already: {name}"
+        out.print(said, highlight=False, soft_wrap=True)

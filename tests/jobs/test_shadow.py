@@ -1,0 +1,180 @@
+"""Shadow mode, and sending and doing again what ended: a worker in this process, real associations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sbnode.config import Config, Rule, Threshold
+from sbnode.jobs.client import JobClient
+from sbnode.jobs.steps import Steps
+from sbnode.metrics import DELIVERIES
+from sbnode.spool import Spool
+from tests.jobs.conftest import Node, PeerFactory
+from tests.jobs.fakes import MODELS, config, fake_run, fill, free_port
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+NodeFactory = Callable[..., Node]
+
+
+def shadow(settings: Config) -> Config:
+    return settings.model_copy(update={"shadow": True})
+
+
+def use(node: Node, settings: Config) -> None:
+    """Let the steps of a running worker go by other settings, as after SIGHUP."""
+    fresh = Steps(settings, node.spool, MODELS, fake_run)
+    node.steps.__dict__.update({name: value for name, value in vars(fresh).items() if name != "_lock"})
+
+
+def held(destination: str, kind: str) -> float:
+    return float(DELIVERIES.labels(destination, kind, "held")._value.get())
+
+
+def test_shadow_mode_makes_results_and_sends_nothing_until_they_are_released(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port, before = free_port(), held("d0", "seg")
+    receiving = peer(port)
+    running = node(shadow(config(spool_path, port)))
+    running.queue.submit(fill(running.spool))
+    states = running.settle(4)
+    assert states == {"study": "done", "process": "done", "d0.seg": "held back", "d0.stl": "held back"}
+    assert receiving.received == []
+    assert (spool_path / "results" / running.item("process").id / "seg.dcm").exists()
+    assert "shadow mode" in running.item("d0.seg").reason
+    assert held("d0", "seg") == before + 1
+    # A destination of which everything is held back isn't one that delivers again.
+    assert not running.queue.delivers_since("d0", datetime.fromtimestamp(0, UTC))
+
+    # A retry is for what went wrong; what is held back stays so.
+    assert running.queue.retry(running.item("process").id) == []
+    (seg,) = (item for item in running.queue.held() if item.id.endswith("seg"))
+    job = seg.job
+    assert running.queue.send(job, "d0", "seg") == f"{job}.d0.seg.sending-2"
+    assert running.settle(4)["d0.seg.sending-2"] == "done"
+    assert len(receiving.received) == 1
+    assert [item.id for item in running.queue.held(job)] == [f"{job}.d0.stl"]
+
+
+def test_what_waits_when_shadow_mode_begins_is_held_back_and_a_retry_goes_by_the_mode_of_then(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    settings = config(spool_path, port, attempts=1)
+    running = node(settings)
+    running.queue.submit(fill(running.spool))
+    assert running.settle(4)["d0.seg"] == "dead letter"
+    receiving = peer(port)
+    use(running, shadow(settings))
+    assert len(running.queue.retry_dead("d0")) == 2
+    assert running.settle(4)["d0.seg"] == "held back"
+    assert receiving.received == []
+    use(running, settings)
+    assert running.queue.retry_dead("d0") == []
+    job = running.item("process").id
+    for item in running.queue.held(job):
+        running.queue.send(job, "d0", item.id.split(".")[2])
+    assert running.settle(4) == {
+        "study": "done",
+        "process": "done",
+        "d0.seg.sending-2": "done",
+        "d0.stl.sending-2": "done",
+    }
+    assert len(receiving.received) == 2
+
+
+def test_dead_letters_of_one_destination_are_started_again_and_others_stay(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    ports = free_port(), free_port()
+    running = node(config(spool_path, *ports, attempts=1))
+    running.queue.submit(fill(running.spool))
+    running.settle(6)
+    peers = [peer(port) for port in ports]
+    assert len(running.queue.retry_dead("d1")) == 2
+    states = running.settle(6)
+    assert (states["d0.seg"], states["d1.seg"]) == ("dead letter", "done")
+    assert len(running.queue.retry_dead()) == 2
+    assert set(running.settle(6).values()) == {"done"}
+    assert [len(one.received) for one in peers] == [2, 2]
+
+
+def test_results_are_sent_again_as_the_same_objects_and_once_while_they_are_on_their_way(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    ports = free_port(), free_port()
+    peers = [peer(port) for port in ports]
+    rule = Rule(name="here", destinations=("d0",))
+    running = node(config(spool_path, *ports).model_copy(update={"rules": (rule,)}))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    (job,) = running.queue.jobs(running.item("study").id)
+    first = [running.queue.send(job, "d0", "seg"), running.queue.send(job, "d1", "seg")]
+    assert first == [f"{job}.d0.seg.sending-2", f"{job}.d1.seg"]
+    assert set(running.settle(6).values()) == {"done"}
+    assert len(peers[0].received) == 3
+    assert len(set(peers[0].received)) == 2
+    assert len(peers[1].received) == 1
+
+
+def test_what_is_queued_is_not_sent_twice(spool_path: Path) -> None:
+    queue = JobClient(config(spool_path, free_port()), Spool(spool_path, 0))
+    sent = [queue.send("ab" * 16, "d0", "seg") for _ in range(2)]
+    assert sent == ["ab" * 16 + ".d0.seg", None]
+    assert [item.state for item in queue.items()] == ["queued"]
+    queue.close()
+
+
+def test_a_rule_without_destinations_keeps_the_results_and_says_so(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    rule = Rule(name="quiet", destinations=())
+    running = node(config(spool_path, port).model_copy(update={"rules": (rule,)}))
+    running.queue.submit(fill(running.spool))
+    assert running.settle(2) == {"study": "done", "process": "done"}
+    job = running.item("process")
+    assert job.reason == "sent nowhere, the results are in the spool: rule quiet names none"
+    assert (spool_path / "results" / job.id / "seg.dcm").exists()
+    assert receiving.received == []
+
+
+def test_a_finished_study_is_done_again_with_other_settings_and_left_with_the_same(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    settings = config(spool_path, port)
+    running = node(settings)
+    study = running.queue.submit(fill(running.spool))
+    running.settle(4)
+    job = running.item("process").id
+    assert running.queue.redo(job) == [study]
+    running.settle(4)
+    assert len(receiving.received) == 2
+    assert (spool_path.parent / "runs").read_text() == "run\n"
+
+    use(running, settings.model_copy(update={"threshold": Threshold(seed=0.5)}))
+    assert running.queue.redo(study[:12]) == [study]
+    running.settle(7)
+    assert len(running.queue.jobs("")) == 2
+    assert len(set(receiving.received)) == 4
+    # Again and again: nothing more.
+    running.queue.redo(study)
+    running.settle(7)
+    assert (spool_path.parent / "runs").read_text() == "run\n" * 2
+
+
+def test_nothing_is_done_again_of_what_isn_t_known(node: NodeFactory, spool_path: Path) -> None:
+    running = node(config(spool_path))
+    assert running.queue.redo("nothing") == []
+    assert running.queue.jobs("nothing") == []
