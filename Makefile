@@ -26,7 +26,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test viewer faults fuzz check format lock licences schema audit sbom accuracy train peers clean
+.PHONY: help install demo test viewer faults fuzz check format lock licences schema metrics dashboard audit sbom accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -92,13 +92,20 @@ lock: $(VENV)/checks ## Resolve the lock files anew (UPGRADE=1: to the newest ve
 licences: install ## Write docs/licences.md from what is installed
 	$(BIN)/python scripts/licences.py docs/licences.md
 
+metrics: install ## Write docs/metrics.md from the code
+	$(BIN)/python -m scripts.metrics_manual docs/metrics.md
+
+dashboard: install ## Write the Grafana dashboard, monitoring/grafana/dashboard.json
+	$(BIN)/python -m scripts.dashboard monitoring/grafana/dashboard.json
+
 schema: install ## Write config.schema.json, by which editors complete and check config.yaml
 	$(BIN)/python -m scripts.config_schema config.schema.json
 
-peers: ## Install DCMTK, dicom3tools, Orthanc, PostgreSQL, Chromium, and what checks units and rotates files
+peers: ## Install DCMTK, dicom3tools, Orthanc, PostgreSQL, Chromium, what checks units and rotates files; unpack Prometheus
 	@scripts/apt-install storescu:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
 	  /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb pg_ctlcluster:postgresql chromium:chromium \
 	  systemd-analyze:systemd unshare:util-linux logrotate:logrotate
+	@scripts/fetch-prometheus
 
 clean: ## Remove .venv and everything that can be made again
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo-out

@@ -35,6 +35,7 @@ __all__ = [
     "Log",
     "Mail",
     "Model",
+    "Monitoring",
     "Node",
     "Notify",
     "Priority",
@@ -401,6 +402,15 @@ class Status(_Section):
         return self
 
 
+class Monitoring(_Section):
+    """What is watched, and what is promised."""
+
+    destination_check_s: float | None = Field(60.0, ge=1)
+    """How often each destination is asked whether it answers (C-ECHO, HTTP); None: never."""
+    objective_s: float = Field(600.0, gt=0)
+    """99 % of the objects are to be accepted within this time of the last received instance."""
+
+
 class Log(_Section):
     """Structured logs on standard error."""
 
@@ -540,6 +550,7 @@ class Config(_Section):
     log: Log = Log()
     audit: AuditTrail = AuditTrail()
     notify: Notify = Notify()
+    monitoring: Monitoring = Monitoring()
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:

@@ -13,8 +13,9 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sbnode.config import Config
 from sbnode.errors import ConfigError, QueueUnavailable, SpoolError
 from sbnode.jobs import queues
+from sbnode.jobs.census import Census
 from sbnode.jobs.manifest import Manifest
-from sbnode.metrics import QueueState
+from sbnode.metrics import QueueGroup, QueueState
 from sbnode.series import Series
 from sbnode.spool import Spool
 
@@ -84,6 +85,7 @@ class JobClient:
                 serializer=DBOSPortableJSONSerializer(),
                 application_name=queues.APPLICATION,
             )
+            self._census = Census(url)
         except OperationalError as error:
             raise QueueUnavailable(
                 "queue.url: the database of the queue doesn't answer, or can't be written"
@@ -111,14 +113,26 @@ class JobClient:
         self._client.enqueue(options, manifest.study_id)
         return manifest.study_id
 
+    def census(self) -> tuple[QueueGroup, ...]:
+        """Return how much is in the queue, counted by the database; also what was given up.
+
+        Raises:
+            QueueUnavailable: the database doesn't answer.
+        """
+        return self._census.groups(self._queues)
+
     def queues(self) -> dict[str, QueueState]:
         """Return how much is waiting or running in each queue, and for how long."""
-        items = self._client.list_workflows(status=_OPEN, load_input=False, load_output=False)
-        now_ms = time.time() * 1000
-        ages: dict[str, list[float]] = {name: [] for name in self._queues}
-        for item in items:
-            ages.setdefault(item.queue_name or "none", []).append((now_ms - (item.created_at or now_ms)) / 1000)
-        return {name: QueueState(len(found), max(found, default=0.0)) for name, found in ages.items()}
+        found: dict[str, QueueState] = {}
+        now_s = time.time()
+        for group in self.census():
+            if group.state == "dead":
+                continue
+            name = f"{group.stage}.{group.destination}".removesuffix(".")
+            before = found.get(name, QueueState(0, 0.0))
+            age_s = max(0.0, now_s - group.first_at_s) if group.count else 0.0
+            found[name] = QueueState(before.depth + group.count, max(before.oldest_age_s, age_s))
+        return found
 
     def left_over(self) -> tuple[str, ...]:
         """Return the queues in which something waits for a destination that is no longer configured."""
@@ -317,6 +331,7 @@ class JobClient:
     def close(self) -> None:
         """Close the connections to the database."""
         self._client.destroy()
+        self._census.close()
 
     def _prefixed(self, prefix: str) -> list[WorkflowStatus]:
         return self._client.list_workflows(workflow_id_prefix=prefix)

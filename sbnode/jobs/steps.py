@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -27,6 +27,7 @@ from sbnode.errors import (
 from sbnode.inference.selection import Choice, choose
 from sbnode.jobs.hours import seconds_until
 from sbnode.jobs.manifest import Manifest
+from sbnode.jobs.observed import Observed
 from sbnode.jobs.progress import ProgressFile
 from sbnode.jobs.proof import Proof, Sent, find_proof
 from sbnode.plan import judge, make_plan, receivers, settings_of
@@ -98,6 +99,7 @@ class Steps:
         self._now = now
         self._audit = audit or Audit.open(config.audit, config.node.ae_title)
         self._destinations = {destination.name: destination for destination in config.all_destinations}
+        self._observed = Observed(config, spool, self._destinations)
         self._log = log.get_logger()
         self._progress = ProgressFile(spool.path, config.queue.worker)
         self._running = 0
@@ -160,10 +162,7 @@ class Steps:
                 return {"status": "superseded", "job": found.key, "priority": priority, "reason": str(found)}
             except Exception as error:
                 return self._failed("job", job_key, error)
-            for stage, seconds in outcome.report.seconds.items():
-                metrics.STAGE_DURATION.labels(stage).observe(seconds)
-            metrics.JOBS.labels("done").inc()
-            metrics.VIEWER_CHECKS.labels("passed").inc()
+            self._observed.made(job_key, outcome.report)
             self._log.info("job_done", job=job_key, seconds=round(perf_counter() - started, 2))
             return self._done(decision)
 
@@ -213,7 +212,7 @@ class Steps:
             try:
                 destination = self._destination(destination_name)
                 if self._is_corrected(job_key):
-                    metrics.DELIVERIES.labels(destination_name, kind, "superseded").inc()
+                    self._observed.attempt(destination_name, kind, "superseded")
                     self._log.info("delivery_superseded", **facts)
                     return {
                         "status": "superseded",
@@ -228,14 +227,13 @@ class Steps:
             else:
                 word = send.meaning(status).value
                 outcome = {"status": word, "code": f"0x{status:04X}", "sent": sent}
-                metrics.STAGE_DURATION.labels("deliver").observe(perf_counter() - started)
-                self._observe_end_to_end(job_key)
+                self._observed.accepted(job_key, destination_name, perf_counter() - started)
                 self._log.info("delivered", **facts, **outcome)
-            metrics.DELIVERIES.labels(destination_name, outcome.get("sent", kind), outcome["status"]).inc()
+            self._observed.attempt(destination_name, outcome.get("sent", kind), outcome["status"])
             return outcome
 
     def _held(self, job_key: str, destination_name: str, kind: str) -> Outcome:
-        metrics.DELIVERIES.labels(destination_name, kind, "held").inc()
+        self._observed.attempt(destination_name, kind, "held")
         self._log.info("delivery_held", job=job_key, destination=destination_name, object=kind)
         return {"status": "held", "reason": "shadow mode; `sbnode jobs release` sends it"}
 
@@ -263,7 +261,7 @@ class Steps:
                 self._log.warning("proof_failed", **facts, **outcome, **_place(error))
             else:
                 self._log.info("proof", **facts, **outcome)
-            metrics.PROOFS.labels(destination_name, kind, outcome["status"]).inc()
+            self._observed.asked(destination_name, kind, outcome["status"])
             return outcome
 
     def _proof(
@@ -352,10 +350,6 @@ class Steps:
             raise ConfigError(f"destination '{name}' is no longer in the configuration")
         return self._destinations[name]
 
-    def _observe_end_to_end(self, job_key: str) -> None:
-        received = Manifest.read(self._spool, job_key).received
-        metrics.END_TO_END.observe((datetime.now(UTC) - received).total_seconds())
-
     def _failed(self, what: str, name: str, error: Exception) -> Outcome:
         outcome = _fault(error)
         if outcome["status"] == "paused":
@@ -367,6 +361,8 @@ class Steps:
             metrics.VIEWER_CHECKS.labels("failed").inc()
         if what == "job":
             metrics.JOBS.labels(outcome["status"]).inc()
+        if outcome["status"] != "rejected":
+            metrics.JOB_FAILURES.labels(metrics.failure_reason(error)).inc()
         self._log.warning(f"{what}_failed", **{what: name}, **outcome, **_place(error))
         return outcome
 

@@ -19,7 +19,7 @@ from typing import NoReturn, ParamSpec
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 from sqlalchemy.exc import SQLAlchemyError
 
-from sbnode import log
+from sbnode import log, metrics
 from sbnode.config import Config, Queue
 from sbnode.errors import SbnodeError
 from sbnode.jobs import queues
@@ -125,7 +125,7 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
         outcome = DBOS.run_step(None, steps.prove, job_key, destination, kind, sending, number)
         name, status = f"{job_key}.{destination}.{kind}", outcome["status"]
         if status == "failed":
-            raise DeadLetter(f"failed: {outcome['reason']}")
+            raise _given_up(f"failed: {outcome['reason']}")
         if status in ("waiting", "unavailable"):
             # Not by sleeping: what waits for hours must hold up nothing else.
             delay_s = retry_delay_s(number, law.first_retry_s, law.longest_retry_s, _draw(f"{name}.{number}"))
@@ -134,7 +134,7 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
                 DBOS.enqueue_workflow(queues.proof(destination), prove, job_key, destination, kind, sending, number + 1)
         if status == "missing":
             if sending >= SENDINGS:
-                raise DeadLetter(f"missing: the destination accepted it {sending} times and doesn't hold it")
+                raise _given_up(f"missing: the destination accepted it {sending} times and doesn't hold it")
             again = SetWorkflowID(queues.sending(name, sending + 1))
             with again, SetEnqueueOptions(delay_seconds=law.first_retry_s):
                 DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind, sending + 1)
@@ -219,7 +219,7 @@ def _persist(law: Queue, attempt: Callable[[], Outcome]) -> Outcome:
     for number in count(1):
         outcome = attempt()
         if outcome["status"] in ("refused", "failed"):
-            raise DeadLetter(f"{outcome['status']}: {outcome['reason']}")
+            raise _given_up(f"{outcome['status']}: {outcome['reason']}")
         if outcome["status"] not in ("unavailable", "paused"):
             return outcome
         failures += outcome["status"] == "unavailable"
@@ -227,7 +227,13 @@ def _persist(law: Queue, attempt: Callable[[], Outcome]) -> Outcome:
             break
         draw = _draw(f"{DBOS.workflow_id}.{number}")
         DBOS.sleep(retry_delay_s(max(failures, 1), law.first_retry_s, law.longest_retry_s, draw))
-    raise DeadLetter(f"given up after {law.attempts} attempts: {outcome['reason']}")
+    raise _given_up(f"given up after {law.attempts} attempts: {outcome['reason']}")
+
+
+def _given_up(reason: str) -> DeadLetter:
+    """What was promised in time will never come."""
+    metrics.OBJECTIVE.labels("missed").inc()
+    return DeadLetter(reason)
 
 
 def _draw(seed: str) -> float:

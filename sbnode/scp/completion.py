@@ -15,6 +15,7 @@ late instance opens it again, and it completes again.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -43,6 +44,10 @@ Retrieve = Callable[[SeriesKey], bool]
 """Has a series sent again; whether that was promised."""
 
 
+_MOST_REMEMBERED = 10_000
+"""Of the studies that were complete: months of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesCompletion:
     """By which evidence a series is complete, and how many of its instances came since it was opened."""
@@ -50,6 +55,8 @@ class SeriesCompletion:
     key: SeriesKey
     reason: Reason
     instances: int
+    late: bool = False
+    """The study was complete already when they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,8 @@ class _OpenSeries:
     reason: Reason | None = None
     retrieved: bool = False
     """It was asked for again, and nothing new has come since."""
+    late: bool = False
+    """Its study was complete before."""
 
 
 class CompletionTracker:
@@ -104,6 +113,8 @@ class CompletionTracker:
         self._retrieve = retrieve
         self._studies: dict[str, dict[SeriesKey, _OpenSeries]] = {}
         self._sent: dict[int, set[SeriesKey]] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        """Studies that were complete, the latest last."""
 
     def received(self, association: int, instance: Instance, now_s: float) -> None:
         """Note a new instance; its series is open again."""
@@ -139,14 +150,21 @@ class CompletionTracker:
             self._wait(open_series, now_s)
             last_s = max(series.last_received_s for series in open_series.values())
             completions = tuple(
-                SeriesCompletion(key, series.reason, series.instances)
+                SeriesCompletion(key, series.reason, series.instances, series.late)
                 for key, series in sorted(open_series.items())
                 if series.reason is not None
             )
             if len(completions) == len(open_series) and now_s - last_s >= self._settings.study_settle_s:
                 found.append(StudyCompletion(study, completions))
                 del self._studies[study]
+                self._remember(study)
         return tuple(found)
+
+    def _remember(self, study: str) -> None:
+        self._ended[study] = None
+        self._ended.move_to_end(study)
+        if len(self._ended) > _MOST_REMEMBERED:
+            self._ended.popitem(last=False)
 
     def open_series(self) -> tuple[OpenSeries, ...]:
         """Return the series that are on their way, those with the newest instance first."""
@@ -159,7 +177,8 @@ class CompletionTracker:
 
     def _open(self, key: SeriesKey, now_s: float) -> _OpenSeries:
         study = self._studies.setdefault(key.study_instance_uid, {})
-        return study.setdefault(key, _OpenSeries(last_received_s=now_s))
+        late = key.study_instance_uid in self._ended
+        return study.setdefault(key, _OpenSeries(last_received_s=now_s, late=late))
 
     def _evidence(self, key: SeriesKey, series: _OpenSeries, released: bool) -> Reason | None:
         if self._expected_count is not None:

@@ -221,10 +221,12 @@ class Handlers:
         """Store one instance; Success only once it is durable (PS3.7 section 9.1.1, PS3.4 annex B)."""
         if not isinstance(event.request, C_STORE):
             return _UNRECOGNIZED_OPERATION  # pynetdicom asks here for every request in a context of a storage class
+        started_s = time.perf_counter()
         data_set = cast(BytesIO, event.request.DataSet).getvalue()
         status, new = self._status(event, data_set)
         self._intake.give_back(event.assoc, len(data_set))
-        self._observer.answered(status, len(data_set), new)
+        seconds = time.perf_counter() - started_s
+        self._observer.answered(_calling_ae_title(event.assoc), status, len(data_set), new, seconds)
         return status
 
     def on_n_action(self, event: Event) -> tuple[int, None]:

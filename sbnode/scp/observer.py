@@ -29,8 +29,8 @@ class Observer(Protocol):
     def association(self, outcome: AssociationOutcome, calling_ae_title: str) -> None:
         """An association was accepted, rejected, or ended."""
 
-    def answered(self, status: int, data_set_bytes: int, new: bool) -> None:
-        """A C-STORE request was answered with ``status``; ``new`` when it added an instance."""
+    def answered(self, calling_ae_title: str, status: int, data_set_bytes: int, new: bool, seconds: float) -> None:
+        """A C-STORE request was answered, ``seconds`` after it was whole; ``new``: it added an instance."""
 
     def oversized(self, calling_ae_title: str) -> None:
         """An association was aborted because it sent more than the limits on instance size allow."""
@@ -51,7 +51,7 @@ class Silent:
     def association(self, outcome: AssociationOutcome, calling_ae_title: str) -> None:
         """Take no note."""
 
-    def answered(self, status: int, data_set_bytes: int, new: bool) -> None:
+    def answered(self, calling_ae_title: str, status: int, data_set_bytes: int, new: bool, seconds: float) -> None:
         """Take no note."""
 
     def oversized(self, calling_ae_title: str) -> None:

@@ -19,7 +19,7 @@ from sbnode.scu.send import Meaning, judge, meaning
 from sbnode.series import SeriesKey
 from sbnode.tls import client_context
 
-__all__ = ["answers", "held", "store"]
+__all__ = ["answers", "held", "reach", "store"]
 
 _JSON = "application/dicom+json"
 _CHUNK_BYTES = 1 << 20
@@ -32,6 +32,7 @@ _THERE_ALREADY, _DUPLICATE = 0xB00E, 0x0111
 """What a service of Microsoft says of an instance that it has already, and C-STORE's word for it."""
 _LATER = (401, 403, 404, 408, 425, 429)
 """Credentials, address or load: the operator or time mends it, and then the object is taken."""
+_NOT_IMPLEMENTED = 501
 
 
 def store(path: Path, destination: WebDestination) -> int:
@@ -58,7 +59,7 @@ def store(path: Path, destination: WebDestination) -> int:
     response = _request(destination, "POST", "/studies", content=_parts(path, head, tail), headers=headers)
     if response.status_code in (200, 202, 409):
         return judge(_status(response, uid, destination), path.name, destination.name)
-    raise _refusal(response, destination, path.name)
+    raise _refusal(response.status_code, destination, path.name)
 
 
 def answers(destination: WebDestination) -> None:
@@ -71,6 +72,18 @@ def answers(destination: WebDestination) -> None:
     response = _request(destination, "GET", "/studies?limit=1", headers={"Accept": _JSON})
     if response.status_code not in (200, 204):
         raise DestinationUnavailable(f"{_where(destination)} answered HTTP {response.status_code} to a query")
+
+
+def reach(destination: WebDestination) -> None:
+    """Return when ``destination`` answers over HTTP, whether it knows QIDO-RS or not.
+
+    Raises:
+        DestinationUnavailable: no connection, no answer in time, or one by which a delivery would have to wait.
+        ConfigError: the certificate, its key or the authority can't be used.
+    """
+    code = _request(destination, "GET", "/studies?limit=1", headers={"Accept": _JSON}).status_code
+    if code in _LATER or 300 <= code < 400 or (code >= 500 and code != _NOT_IMPLEMENTED):
+        raise _refusal(code, destination, "a query")
 
 
 def held(series: SeriesKey, destination: WebDestination) -> frozenset[str]:
@@ -188,10 +201,7 @@ def _first(item: dict[str, Any], tag: str) -> Any:
     return values[0] if values else None
 
 
-def _refusal(
-    response: httpx.Response, destination: WebDestination, name: str
-) -> DestinationRefused | DestinationUnavailable:
-    code = response.status_code
+def _refusal(code: int, destination: WebDestination, name: str) -> DestinationRefused | DestinationUnavailable:
     message = f"{_where(destination)} answered HTTP {code} to {name}"
     if code in (401, 403):
         message += "; are user, password or token right?"

@@ -18,6 +18,8 @@ from sbnode.scp.server import Receiver
 from sbnode.scu.archive import Archives
 from sbnode.service.certificates import CertificateWatch
 from sbnode.service.commitments import Reporter
+from sbnode.service.destinations import DestinationWatch
+from sbnode.service.gauges import Gauges
 from sbnode.service.manager import tell_manager
 from sbnode.service.notices import Notices
 from sbnode.service.overview import Gatherer
@@ -37,6 +39,8 @@ NOTICES_S = 5.0
 """How often it is looked for dead letters to tell of."""
 REPORT_S = 1.0
 """How often requests for storage commitment are looked for."""
+LOOK_S = 1.0
+"""How often it is looked whether destinations are to be looked at."""
 RENEWAL_S = 10.0
 """How often it is looked whether the certificates of ``node.tls`` have changed."""
 
@@ -61,11 +65,12 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     supervisor = Supervisor(in_force, told.stop) if with_worker else None
     audit = Audit.open(config.audit, config.node.ae_title)
     archives = Archives(config.archives, config.node.ae_title)
+    counter = ReceiverCounter(config, audit)
     receiver = Receiver(
         config,
         spool,
         _queue_study(spool, queue),
-        ReceiverCounter(audit),
+        counter,
         archives.expected_count,
         archives.retrieve,
     )
@@ -73,20 +78,35 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     reporter = Reporter(config, spool)
     retention = Retention(config, spool, queue, audit)
     notices = Notices(config, spool, queue)
+    destinations = DestinationWatch(config)
+    gauges = Gauges(config, spool, queue, receiver, certificates, destinations)
     background = (
         Periodic("certificates", RENEWAL_S, certificates.turn),
         Periodic("commitment_reporter", REPORT_S, reporter.turn),
         Periodic("retention", config.retention.sweep_s, retention.turn),
         Periodic("notices", NOTICES_S, notices.turn),
+        Periodic("destination_check", LOOK_S, destinations.turn),
     )
     overview = Gatherer(config, spool, queue, receiver, audit, certificates.ends, with_worker=with_worker)
-    status = _status_server(config, spool, queue, supervisor, certificates, overview)
+    status = _status_server(config, spool, supervisor, gauges, overview)
     logger = log.get_logger()
     drain_s = config.node.drain_s
 
     def reload() -> None:
         if settings.reload(lambda config: write(config, in_force)):
-            for part in (receiver, queue, archives, certificates, reporter, retention, notices, overview):
+            for part in (
+                receiver,
+                counter,
+                queue,
+                archives,
+                certificates,
+                reporter,
+                retention,
+                notices,
+                destinations,
+                gauges,
+                overview,
+            ):
                 part.use(settings.config)
             if supervisor is not None:
                 supervisor.reload()
@@ -131,8 +151,15 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
 class ReceiverCounter:
     """Counts and audits what the receiver tells."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, config: Config, audit: Audit) -> None:
         self._audit = audit
+        self.use(config)
+
+    def use(self, config: Config) -> None:
+        """Name the callers of ``config`` from now on; all others are one."""
+        self._callers = config.receive.allowed
+        for caller in self._callers:
+            metrics.RECEIVED_BYTES.labels(caller)  # so that who sends nothing is seen to send nothing
 
     def transferred(self, sender: Participant, instances: Mapping[str, int]) -> None:
         for study, count in instances.items():
@@ -142,27 +169,34 @@ class ReceiverCounter:
         self._audit.rejected(caller)
 
     def association(self, outcome: AssociationOutcome, calling_ae_title: str) -> None:
-        metrics.ASSOCIATIONS.labels(outcome).inc()
+        metrics.ASSOCIATIONS.labels(self._caller(calling_ae_title), outcome).inc()
         if outcome.startswith("rejected"):
             log.get_logger().warning("association_rejected", outcome=outcome, calling_ae_title=calling_ae_title)
 
-    def answered(self, status: int, data_set_bytes: int, new: bool) -> None:
-        metrics.INSTANCES.labels(f"0x{status:04X}").inc()
+    def answered(self, calling_ae_title: str, status: int, data_set_bytes: int, new: bool, seconds: float) -> None:
+        caller = self._caller(calling_ae_title)
+        metrics.INSTANCES.labels(caller, f"0x{status:04X}").inc()
+        metrics.RECEIVE_DURATION.observe(seconds)
         if new:
-            metrics.RECEIVED_BYTES.inc(data_set_bytes)
+            metrics.RECEIVED_BYTES.labels(caller).inc(data_set_bytes)
 
     def oversized(self, calling_ae_title: str) -> None:
-        metrics.ASSOCIATIONS.labels("oversized").inc()
+        metrics.ASSOCIATIONS.labels(self._caller(calling_ae_title), "oversized").inc()
         log.get_logger().warning("association_aborted", reason="above receive.max_instance_bytes")
 
     def completed(self, completion: SeriesCompletion) -> None:
         metrics.SERIES_COMPLETED.labels(completion.reason).inc()
+        if completion.late:
+            metrics.LATE_INSTANCES.inc(completion.instances)
         log.get_logger().info(
             "series_complete",
             series=log.short_hash(completion.key.series_instance_uid),
             reason=completion.reason,
             instances=completion.instances,
         )
+
+    def _caller(self, calling_ae_title: str) -> str:
+        return metrics.bounded(calling_ae_title, self._callers)
 
 
 def _queue_study(spool: Spool, queue: JobClient) -> Callable[[str, tuple[SeriesCompletion, ...]], None]:
@@ -177,16 +211,8 @@ def _queue_study(spool: Spool, queue: JobClient) -> Callable[[str, tuple[SeriesC
 
 
 def _status_server(
-    config: Config,
-    spool: Spool,
-    queue: JobClient,
-    supervisor: Supervisor | None,
-    certificates: CertificateWatch,
-    overview: Gatherer,
+    config: Config, spool: Spool, supervisor: Supervisor | None, gauges: Gauges, overview: Gatherer
 ) -> StatusServer:
-    def models() -> tuple[metrics.ModelFacts, ...]:
-        return tuple({facts for worker in live_workers(spool.path).values() for facts in worker})
-
     def checks() -> dict[str, str | None]:
         full = spool.free_bytes() < config.spool.min_free_bytes
         found: dict[str, str | None] = {
@@ -197,11 +223,4 @@ def _status_server(
             found["worker"] = None if live_workers(spool.path) else "no worker is ready"
         return found
 
-    state = metrics.NodeState(
-        free_bytes=spool.free_bytes,
-        queues=queue.queues,
-        worker_alive=lambda: bool(live_workers(spool.path)),
-        models=models,
-        certificates=certificates.ends,
-    )
-    return StatusServer(config.status, metrics.registry(state), checks, overview.source())
+    return StatusServer(config.status, metrics.registry(gauges.state), checks, overview.source())

@@ -36,6 +36,7 @@ RELOADED = (
     "queue.attempts",
     "queue.low_priority_hours",
     "notify",
+    "monitoring",
 )
 """Keys that a running node takes anew. All others need a restart."""
 

@@ -80,6 +80,7 @@ class Supervisor:
             if self._stop.is_set():
                 return
             log.get_logger().error("worker_died", code=code, restart_after_s=delay_s)
+            metrics.add_up_dead_processes()
             if code == CONFIGURATION_EXIT:
                 self.fault = ConfigError("the worker can't start: its message is above")
                 self._stop.set()

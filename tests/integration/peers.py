@@ -40,7 +40,8 @@ def free_port() -> int:
 
 def program(name: str, package: str) -> str:
     """The path of a peer's program; without it the test is skipped, or fails where CI=true."""
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+    unpacked = str(REPOSITORY / "build" / package / "usr" / "bin")  # where installing would start a server
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", unpacked]))
     return found or unavailable(f"{name} is not installed: apt-get install {package}, or make peers")
 
 

@@ -28,6 +28,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sbnode import log
 from sbnode.config import Config, Destination, Log, Queue, load_config
 from sbnode.errors import NoSkullBase
+from sbnode.inference.bone import Finding
+from sbnode.inference.quality import Quality
 from sbnode.inference.tiling import Tiling
 from sbnode.jobs.lease import Lease
 from sbnode.jobs.steps import Steps
@@ -115,7 +117,7 @@ def fake_run(
 ) -> Outcome:
     """Write two objects, and what is in a folder named bundle.
 
-    That, and files named slow, poison, refuse and broken, are looked for beside the spool.
+    That, and files named slow, poison, refuse, broken and drift, are looked for beside the spool.
     """
     around = settings.spool.path.parent
     with (around / "runs").open("a") as runs:
@@ -134,8 +136,23 @@ def fake_run(
         result_object(folder / f"{kind}.dcm", kind, key)
     if (around / "bundle").is_dir():
         shutil.copytree(around / "bundle", folder, dirs_exist_ok=True)
-    report: Any = SimpleNamespace(seconds={"read": 0.1}, job_key=key)
-    return Outcome(folder=folder, report=report)
+    return Outcome(folder=folder, report=_report(key, study[0], drifts=(around / "drift").exists()))
+
+
+def _report(key: str, series: Series, *, drifts: bool) -> Any:
+    """What the metrics are told of a result; of one that drifts, all is twice as much."""
+    factor = 2.0 if drifts else 1.0
+    return SimpleNamespace(
+        job_key=key,
+        series_instance_uid=series.key.series_instance_uid,
+        seconds={"read": 0.1, "inference": 0.5},
+        provider="CPUExecutionProvider",
+        findings=(Finding("gantry_tilt", "the gantry was tilted by 12.0 degrees"),),
+        flags=(Finding("soft_kernel", "the kernel is soft"),),
+        quality=Quality(fwhm_mm=0.8, slice_mm=1.0 * factor, noise_hu=12.0 * factor, thinnest_plate_mm=0.5),
+        volume_ml=80.0 * factor,
+        inferred_share=0.08 * factor,
+    )
 
 
 class Peer:

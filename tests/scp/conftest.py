@@ -43,7 +43,9 @@ class Observed:
     def association(self, outcome: str, calling_ae_title: str) -> None:
         self.associations.append((outcome, calling_ae_title))
 
-    def answered(self, status: int, data_set_bytes: int, new: bool) -> None:
+    def answered(self, calling_ae_title: str, status: int, data_set_bytes: int, new: bool, seconds: float) -> None:
+        assert calling_ae_title
+        assert seconds > 0
         self.answers.append((status, data_set_bytes, new))
 
     def oversized(self, calling_ae_title: str) -> None:

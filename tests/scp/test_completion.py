@@ -141,7 +141,7 @@ def test_a_late_slice_completes_the_study_again(sender: Sender) -> None:
     sender.send(2, 3)
     sender.tracker.ended(2, released=True)
     assert sender.after(59) == ()
-    assert sender.after(1) == complete(SeriesCompletion(BONE, "idle", 1))
+    assert sender.after(1) == complete(SeriesCompletion(BONE, "idle", 1, late=True))
 
 
 def test_an_association_that_goes_on_after_idle_opens_the_study_again(sender: Sender) -> None:
@@ -149,7 +149,7 @@ def test_an_association_that_goes_on_after_idle_opens_the_study_again(sender: Se
     assert sender.after(60) == complete(SeriesCompletion(BONE, "idle", 3))
     sender.send(1, 3, 4, 5)
     sender.tracker.ended(1, released=True)
-    assert sender.after(5) == complete(SeriesCompletion(BONE, "association_end", 3))
+    assert sender.after(5) == complete(SeriesCompletion(BONE, "association_end", 3, late=True))
 
 
 def test_the_end_of_an_association_whose_study_is_done_changes_nothing(sender: Sender) -> None:
