@@ -7,10 +7,12 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event
+from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.events import EventHandlerType
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
@@ -92,8 +94,21 @@ def _request(
         ) from error
 
 
+class _Answers(DIMSEServiceProvider):
+    """Leaves every answer to the call that waits for it.
+
+    pynetdicom's thread of the association looks for requests among them. On a busy machine it does so a moment too
+    late and takes an answer away, and the call waits for it until its time is up. No peer requests anything of a
+    requestor but N-EVENT-REPORT, which doesn't come this way.
+    """
+
+    def get_msg(self, block: bool = False) -> Any:
+        return super().get_msg(block) if block else (None, None)
+
+
 def _on_connection(event: evt.Event, connected: Event) -> None:
     connected.set()
+    event.assoc.dimse = _Answers(event.assoc)
     # Nagle's algorithm and delayed acknowledgements together cost 40 ms per message (400 slices: 20 s).
     wrapper = event.assoc.dul.socket
     if wrapper is not None and wrapper.socket is not None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pydicom
 import pytest
+from pynetdicom import build_context
+from pynetdicom.dimse_primitives import C_ECHO
+from pynetdicom.sop_class import Verification
 
 from sbnode.config import Destination
 from sbnode.errors import DestinationRefused, DestinationUnavailable, SpoolError
 from sbnode.scu import send
+from sbnode.scu.association import association
 from sbnode.scu.echo import echo
 from sbnode.scu.send import Meaning, meaning
 from tests.integration.peers import listens, program, wait_until
@@ -141,3 +146,20 @@ def test_a_silent_peer_costs_its_timeout_and_no_more(seg: Path) -> None:
 def test_a_missing_result_is_no_fault_of_the_destination(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match=r"gone\.dcm"):
         send.store(tmp_path / "gone.dcm", destination(1), "SBNODE")
+
+
+def test_an_answer_waits_for_the_call_that_asked(tmp_path: Path) -> None:
+    """pynetdicom's own thread took one away now and then, and the sending then waited for it in vain."""
+    port = free_port()
+    peer = Peer(port)
+    try:
+        contexts = [build_context(Verification)]
+        with association(destination(port), contexts, "SBNODE") as requested:
+            answer = (1, C_ECHO())
+            requested.dimse.msg_queue.put(answer)
+            time.sleep(0.2)
+            assert list(requested.dimse.msg_queue.queue) == [answer]
+            assert requested.dimse.get_msg(block=True) == answer
+            assert requested.send_c_echo().Status == 0x0000
+    finally:
+        peer.close()
