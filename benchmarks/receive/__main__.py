@@ -30,6 +30,11 @@ from sbnode.spool import Spool
 
 HOST = "127.0.0.1"
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
+_ABOUT = """`python -m benchmarks.receive --out benchmarks/results/receive.md`
+
+CT slices of 512 x 512, split over the senders (DCMTK's storescu), on one machine with the senders. sbnode reads each
+header, keeps a checksum, and answers when file and folder are flushed to the device; storescp flushes nothing. Both
+with TCP_NODELAY. CPU s: of the receiver, its children included."""
 _REAPED_S = 1.5
 """Until storescp has collected the processes of its associations."""
 
@@ -190,12 +195,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slices", type=int, default=400, help="slices in all, 0.5 MB each")
     parser.add_argument("--senders", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--out", type=Path, help="also write the table to this file")
     parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "PORT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(Path(arguments.serve[0]), int(arguments.serve[1]))
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        print(report(measure(arguments.slices, tuple(arguments.senders), Path(folder))))
+        table = report(measure(arguments.slices, tuple(arguments.senders), Path(folder)))
+    print(table)
+    if arguments.out:
+        arguments.out.write_text(f"# Receiving, beside storescp\n\n{_ABOUT}\n\n{table}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
