@@ -97,6 +97,13 @@ class Handlers:
         with self._lock:
             return Counter(_calling_ae_title(one) for one in self._associations if one.is_alive())
 
+    def is_quiet(self, association: Association, seconds: float) -> bool:
+        """Return whether nothing came on an association for so long, and nothing that came is being worked on."""
+        connection = association.dul.socket
+        pdus = getattr(connection and connection.socket, "pdus", None)
+        quiet = pdus is not None and time.monotonic() - pdus.last_s >= seconds
+        return quiet and not self._intake.holds(association)
+
     def bindings(self) -> list[EventHandlerType]:
         """Return each event with its handler, as ``AE.make_server`` takes them."""
         return [

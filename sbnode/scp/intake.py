@@ -35,6 +35,11 @@ class Intake:
             if association in self._held_bytes:
                 self._held_bytes[association] -= stored_bytes
 
+    def holds(self, association: Hashable) -> bool:
+        """Return whether anything that an association sent is neither stored nor refused yet."""
+        with self._lock:
+            return self._held_bytes.get(association, 0) > 0
+
     def forget(self, association: Hashable) -> None:
         """Count off all that a closed association held."""
         with self._lock:

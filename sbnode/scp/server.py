@@ -34,6 +34,8 @@ _ARTIM_S = 30.0
 _MAX_SILENT_CONNECTIONS = 100
 """Probes, and clients that said nothing yet: each has two threads for up to ``_ARTIM_S``."""
 _POLL_S = 0.2
+_QUIET_S = 15.0
+"""Longer than scanners pause within a series."""
 
 
 class Receiver:
@@ -136,12 +138,18 @@ class Receiver:
         return True
 
     def stop(self, grace_s: float = 10.0) -> None:
-        """Close the ports, let associations end within ``grace_s``, abort the others."""
+        """Close the ports, let associations end within ``grace_s``, abort the others.
+
+        One that has been quiet for ``_QUIET_S`` is aborted at once: archives keep theirs open for hours.
+        """
         if self._threads:
             for server in self._servers:
                 server.shutdown()
         deadline_s = time.monotonic() + grace_s
-        while self._ae.active_associations and time.monotonic() < deadline_s:
+        while (open_ones := self._ae.active_associations) and time.monotonic() < deadline_s:
+            for association in open_ones:
+                if self._handlers.is_quiet(association, _QUIET_S):
+                    _end(association)
             time.sleep(_POLL_S)
         for association in self._ae.active_associations:
             _end(association)

@@ -49,6 +49,8 @@ class _PduStream:
         self._deadline_s = 0.0
         self.silent = True
         """No whole PDU has come yet."""
+        self.last_s = time.monotonic()
+        """When something came last."""
 
     def read(self, receive: Callable[[int], bytes], size: int) -> bytes:
         """Return the next bytes of the current PDU (PS3.8 section 9.3.1), taking them with ``receive``.
@@ -67,6 +69,7 @@ class _PduStream:
         chunk = receive(min(self._rest_bytes, _READ_BYTES))
         self._rest_bytes = self._rest_bytes - len(chunk) if chunk else 0
         self.silent = self.silent and (self._rest_bytes > 0 or not chunk)
+        self.last_s = time.monotonic()
         return chunk
 
     def _begin(self, received: bytes) -> bytes:

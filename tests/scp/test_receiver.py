@@ -33,6 +33,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
 
 from sbnode.audit import Participant
 from sbnode.errors import ConfigError
+from sbnode.scp import server
 from sbnode.scp.completion import SeriesCompletion
 from sbnode.series import SeriesKey
 from tests.conftest import unavailable
@@ -587,6 +588,24 @@ def test_stop_lets_an_association_end(start: Start, monkeypatch: pytest.MonkeyPa
     assert running.spool.studies() == (STUDY,)
     with pytest.raises(ConnectionRefusedError):
         connect(association.acceptor.port)
+
+
+def test_stop_waits_for_no_association_that_has_long_been_quiet(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives keep theirs open, and a stop took all of its time for them."""
+    monkeypatch.setattr(server, "_QUIET_S", 0.5)
+    running = start()
+    quiet, busy = associate(running.port), associate(running.port)
+    store = running.spool.store
+    monkeypatch.setattr(running.receiver._handlers, "_store", lambda *arguments: (time.sleep(2), store(*arguments))[1])
+    context = busy.accepted_contexts[0].context_id
+    with paused(busy):
+        busy.dimse.send_msg(request(encoded(ct_slice())), context)
+        stopping = threading.Thread(target=running.receiver.stop, args=(60,))
+        stopping.start()
+        assert busy.dimse.get_msg(block=True)[1].Status == 0x0000
+        wait_until(lambda: quiet.is_aborted, 5, "the quiet one is aborted")
+    stopping.join(20)
+    assert not stopping.is_alive()
 
 
 def test_who_is_sending_what_is_told_while_they_do(start: Start) -> None:
