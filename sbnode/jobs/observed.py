@@ -51,11 +51,18 @@ class Observed:
         metrics.VOLUME.labels(scanner).observe(report.volume_ml / 1000)
         metrics.INFERRED_RATIO.labels(scanner).observe(report.inferred_share)
 
-    def accepted(self, job_key: str, destination: str, seconds: float) -> None:
-        """A destination accepted an object of a job, in an attempt of so many seconds."""
+    def accepted(self, job_key: str, destination: str, seconds: float, *, released: bool) -> None:
+        """A destination accepted an object of a job, in an attempt of so many seconds.
+
+        What waited because somebody wanted it to, as it was held back or is of low priority, says nothing of the node's
+        own pace.
+        """
         metrics.STAGE_DURATION.labels("deliver").observe(seconds)
         metrics.DELIVERY_DURATION.labels(self._bounded(destination)).observe(seconds)
-        waited_s = (datetime.now(UTC) - Manifest.read(self._spool, job_key).received).total_seconds()
+        manifest = Manifest.read(self._spool, job_key)
+        if released or manifest.decision.priority == "low":
+            return
+        waited_s = (datetime.now(UTC) - manifest.received).total_seconds()
         metrics.END_TO_END.observe(waited_s)
         metrics.OBJECTIVE.labels("met" if waited_s <= self._objective_s else "missed").inc()
 

@@ -227,7 +227,7 @@ class Steps:
             else:
                 word = send.meaning(status).value
                 outcome = {"status": word, "code": f"0x{status:04X}", "sent": sent}
-                self._observed.accepted(job_key, destination_name, perf_counter() - started)
+                self._observed.accepted(job_key, destination_name, perf_counter() - started, released=released)
                 self._log.info("delivered", **facts, **outcome)
             self._observed.attempt(destination_name, outcome.get("sent", kind), outcome["status"])
             return outcome

@@ -80,6 +80,8 @@ class Gatherer:
         self._last: shown.Overview | None = None
         self._last_s = float("-inf")
         self._asking: _Answer[tuple[shown.Queue, list[Item]]] | None = None
+        self._retrying: _Answer[int] | None = None
+        self._retry_lock = Lock()
 
     def use(self, config: Config) -> None:
         """Show what ``config`` names from now on."""
@@ -92,7 +94,6 @@ class Gatherer:
             result_folder=self._spool.result_folder,
             retry=self._retry,
             exported=lambda user, address, job: self._audit.exported(_person(user, address), self._study(job)),
-            retried=self._retried,
         )
 
     def overview(self) -> shown.Overview:
@@ -138,26 +139,38 @@ class Gatherer:
         wait_s = _QUEUE_S if self._asking is None else _STILL_S
         if self._asking is None:
             self._asking = _Answer(lambda: (_queue(self._config, self._queue), self._queue.deliveries(jobs)))
+        asking = self._asking
         try:
-            answer = self._asking.wait(wait_s)
+            return asking.wait(wait_s)
         except TimeoutError:
             return None  # it is asked still: the client tries for ever
         except (QueueUnavailable, SQLAlchemyError):
-            answer = None
-        self._asking = None
-        return answer
+            return None
+        finally:
+            if asking.ended:
+                self._asking = None
 
-    def _retry(self, item: str) -> int:
+    def _retry(self, item: str, user: str, address: str) -> int:
+        """Start ``item`` again, now or, one at a time, once the database answers; recorded when it is done."""
+
+        def start() -> int:
+            count = len(self._queue.retry(item))
+            if count:
+                self._audit.retried(_person(user, address), self._study(item.split(".")[0]))
+                log.get_logger().info("retried", item=item, address=address)
+            return count
+
         try:
-            return len(_Answer(lambda: self._queue.retry(item)).wait(_RETRY_S))
+            with self._retry_lock:
+                if self._retrying is not None and not self._retrying.ended:
+                    raise QueueUnavailable("the database of the queue doesn't answer")
+                self._retrying = _Answer(start)
+                retrying = self._retrying
+            return retrying.wait(_RETRY_S)
         except (TimeoutError, SQLAlchemyError) as error:
             raise QueueUnavailable("the database of the queue doesn't answer") from error
         finally:
             self._last_s = float("-inf")
-
-    def _retried(self, user: str, address: str, item: str) -> None:
-        self._audit.retried(_person(user, address), self._study(item.split(".")[0]))
-        log.get_logger().info("retried", item=item, address=address)
 
     def _study(self, name: str) -> str | None:
         """The Study Instance UID of a study or job."""
@@ -175,6 +188,11 @@ class _Answer(Generic[_T]):
         self._call = call
         self._thread = Thread(target=self._run, name="status-queue", daemon=True)
         self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the call has returned or raised."""
+        return not self._thread.is_alive()
 
     def wait(self, timeout_s: float) -> _T:
         """Return or raise what the call did.

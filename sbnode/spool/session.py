@@ -35,12 +35,14 @@ def open_session(folder: Path) -> tuple[Path, int]:
 
 
 def _sweep(session: Path) -> None:
-    descriptor = os.open(session, os.O_RDONLY)
+    try:
+        descriptor = os.open(session, os.O_RDONLY)
+    except PermissionError:
+        return  # another user's; it takes next to no space
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    else:
         shutil.rmtree(session)
+    except (BlockingIOError, PermissionError):
+        return
     finally:
         os.close(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import re
 import shutil
 import threading
@@ -69,6 +70,7 @@ class Spool:
         self._durable_folders: set[Path] = set()
         self._folders_lock = threading.Lock()
         self._corrections_lock = threading.Lock()
+        _require_own(self._incoming)
         try:
             for folder in (self._incoming, self._results, path / "tmp"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -352,6 +354,27 @@ class Spool:
             return sorted(path for path in parent.iterdir() if is_uid(path.name))
         except FileNotFoundError:
             return []
+
+
+def _require_own(folder: Path) -> None:
+    """Keep the system's administrator from leaving files in the spool that the node's own user can't read.
+
+    Raises:
+        SpoolError: the user is root, and the spool that of another user.
+    """
+    if os.geteuid() != 0 or not folder.exists() or (owner := folder.stat().st_uid) == 0:
+        return
+    raise SpoolError(
+        f"the spool is that of user {_user(owner)}, and what root writes there, that user can't read."
+        f" Run this as that user: sudo -u {_user(owner)} ..."
+    )
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
 
 
 def _same_encoding(one: Record, other: Record) -> bool:

@@ -11,6 +11,8 @@ from sbnode.status.overview import Overview, Queue
 
 __all__ = ["Headline", "headline"]
 
+_NEW_S = 86400.0
+"""Dead letters of longer ago are listed, and call for nobody any more: what was looked at may be left."""
 _ENDS_SOON_S = 14 * 86400.0
 """A certificate that ends within this time is told of."""
 
@@ -52,7 +54,7 @@ def _troubles(overview: Overview) -> Iterator[tuple[str, str]]:
         yield "node", "No worker is ready: it is starting, or it died and is started again."
     yield from _disk(overview)
     if overview.queue is not None:
-        yield from _queue(overview.queue)
+        yield from _queue(overview.queue, overview.at_s)
     for certificate in overview.certificates:
         left_s = certificate.ends_s - overview.at_s
         if left_s < 0:
@@ -72,13 +74,10 @@ def _disk(overview: Overview) -> Iterator[tuple[str, str]]:
         yield "node", f"Only {words.size(disk.free_bytes)} are free in the spool: new instances are refused."
 
 
-def _queue(queue: Queue) -> Iterator[tuple[str, str]]:
-    dead = sum(fault.state == "dead letter" for fault in queue.faults)
+def _queue(queue: Queue, now_s: float) -> Iterator[tuple[str, str]]:
+    dead = sum(fault.state == "dead letter" and now_s - fault.at_s < _NEW_S for fault in queue.faults)
     if dead:
-        yield (
-            "faults",
-            "1 dead letter waits for a decision." if dead == 1 else f"{dead} dead letters wait for a decision.",
-        )
+        yield "faults", "1 new dead letter." if dead == 1 else f"{dead} new dead letters."
     for destination in queue.destinations:
         if destination.state == "fails":
             yield "destinations", f"Destination {destination.name} doesn't take what it is sent."

@@ -40,16 +40,14 @@ class PageSource:
     overview: Callable[[], Overview]
     result_folder: Callable[[str], Path]
     """The folder of a job's results, by its key; it need not be there."""
-    retry: Callable[[str], int]
-    """Starts what failed again, by its id; returns how much that was.
+    retry: Callable[[str, str, str], int]
+    """Starts what failed again and records who asked for it: id, user, address; returns how much that was.
 
     Raises:
-        QueueUnavailable: the database of the queue doesn't answer.
+        QueueUnavailable: the database of the queue doesn't answer; it is started once that does.
     """
     exported: Callable[[str, str, str], None]
     """Is told who fetched results: user, address, job key."""
-    retried: Callable[[str, str, str], None]
-    """Is told who started what again: user, address, id."""
 
 
 class Pages:
@@ -128,11 +126,9 @@ class Pages:
         if not _ITEM_ID.fullmatch(item):
             return self._message(request, 404, "There is nothing by this name.")
         try:
-            count = await run_in_threadpool(self._source.retry, item)
+            count = await run_in_threadpool(self._source.retry, item, who.user or "", who.address)
         except QueueUnavailable:
             return _back("unavailable")
-        if count:
-            await run_in_threadpool(self._source.retried, who.user or "", who.address, item)
         return _back("retried" if count else "nothing")
 
     def _shown(self, request: Request, template: str, told: str) -> Response:

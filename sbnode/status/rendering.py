@@ -17,7 +17,7 @@ __all__ = ["TOLD", "Renderer"]
 TOLD = {
     "retried": ("good", "Started again."),
     "nothing": ("bad", "There was nothing to start again: it was started meanwhile, or is gone."),
-    "unavailable": ("bad", "Not started: the database of the queue doesn't answer."),
+    "unavailable": ("bad", "The database of the queue doesn't answer. It is started again when that does."),
 }
 """What the page says after a retry, and whether that is good, by the word in its address."""
 

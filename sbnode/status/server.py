@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from sbnode.config import Status
 from sbnode.errors import ConfigError
 from sbnode.status.application import Checks, application
+from sbnode.status.connections import BACKLOG, Connection
 from sbnode.status.pages import PageSource
 
 __all__ = ["StatusServer"]
@@ -41,6 +42,8 @@ class StatusServer:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                http=Connection,
+                backlog=BACKLOG,
                 # A proxy on this machine is believed in whose name it asks; another one is asked about itself.
                 proxy_headers=True,
                 forwarded_allow_ips=["127.0.0.1", "::1"],

@@ -39,7 +39,7 @@ def test_a_dead_letter_is_seen_and_retried_by_keyboard(tmp_path: Path, browser: 
         wait_until(lambda: sum(item.state == "dead letter" for item in node.items()) == 2, 30, "two dead letters")
         if not script:
             visitor.page.get_by_role("link", name="Refresh").click()
-        visitor.waits_for("state", "2 dead letters wait for a decision.")
+        visitor.waits_for("state", "2 new dead letters.")
         assert "Destination archive doesn't take what it is sent." in visitor.words("state")
         slow.unlink()
         archive = Archive(port)

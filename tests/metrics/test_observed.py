@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -78,6 +79,25 @@ def test_an_accepted_object_meets_the_objective_or_not(
     assert made.deliver(job, "d0", "seg")["status"] == "delivered"
     assert increases(before, numbers()) == expected
     assert value(metrics.DELIVERY_DURATION, "d0") == timed + 1
+
+
+def test_what_was_released_or_is_of_low_priority_is_no_part_of_the_objective(tmp_path: Path) -> None:
+    """Two weeks in shadow mode, then `jobs release --all`: that raised a critical alert."""
+
+    def numbers() -> list[float]:
+        outcomes = [value(metrics.OBJECTIVE, outcome) for outcome in ("met", "missed")]
+        return [*outcomes, value(metrics.END_TO_END), value(metrics.DELIVERY_DURATION, "d0")]
+
+    made, job = steps(tmp_path, objective_s=1e-6)
+    made.process(job)
+    before = numbers()
+    assert made.deliver(job, "d0", "seg", released=True)["status"] == "delivered"
+    assert increases(before, numbers()) == [0, 0, 0, 1]
+    path = tmp_path / "spool" / "jobs" / f"{job}.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "decision": {**content["decision"], "priority": "low"}}))
+    assert made.deliver(job, "d0", "seg")["status"] == "delivered"
+    assert increases(before, numbers()) == [0, 0, 0, 2]
 
 
 def test_an_attempt_that_fails_is_counted_and_not_timed(tmp_path: Path) -> None:

@@ -125,10 +125,9 @@ def test_a_rejected_study_is_told_and_a_retry_starts_it_and_is_recorded(
     assert (fault.state, fault.subject) == ("rejected", "Making the results of a job")
     assert "no skull base" in fault.reason
     (spool_path.parent / "refuse").unlink()
-    assert page.retry(fault.id) == 1
-    page.retried("radiology", "192.0.2.1", fault.id)
+    assert page.retry(fault.id, "radiology", "192.0.2.1") == 1
     assert running.settle(2)["process"] == "done"
-    assert page.retry(fault.id) == 0
+    assert page.retry(fault.id, "radiology", "192.0.2.1") == 0
     page.exported("", "127.0.0.1", fault.id)
     retried, exported = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert [record["ParticipantObject"][0]["ParticipantObjectID"] for record in (retried, exported)] == ["1.2.3"] * 2
@@ -197,7 +196,7 @@ def test_without_the_queue_all_else_is_told(
     assert found.queue is None
     assert found.disk.total_bytes > found.disk.free_bytes > 0
     with pytest.raises(QueueUnavailable):
-        looking.source().retry("a")
+        looking.source().retry("a", "", "127.0.0.1")
 
 
 def test_a_queue_that_never_answers_holds_nobody_up_for_long(
@@ -221,10 +220,46 @@ def test_a_queue_that_never_answers_holds_nobody_up_for_long(
     assert looking.overview().queue is None
     assert asked == [1]
     with pytest.raises(QueueUnavailable):
-        looking.source().retry("a")
+        looking.source().retry("a", "", "127.0.0.1")
     back.set()
     monkeypatch.setattr(gathering, "_QUEUE_S", 20.0)
     wait_until(lambda: looking.overview().queue is not None, 20, "the queue answers again")
+
+
+def test_a_retry_that_the_queue_answers_late_is_done_once_and_recorded(
+    node: NodeFactory, spool_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page said "not started", it was started nevertheless, and nobody was told."""
+    monkeypatch.setattr(gathering, "_RETRY_S", 0.1)
+    running = node(config(spool_path))
+    back, asked = threading.Event(), []
+
+    def late(item: str) -> list[str]:
+        asked.append(item)
+        back.wait(20)
+        return [item]
+
+    monkeypatch.setattr(running.queue, "retry", late)
+    page = gatherer(running, audit=tmp_path / "audit.jsonl").source()
+    for _ in range(3):
+        with pytest.raises(QueueUnavailable):
+            page.retry("a", "radiology", "192.0.2.1")
+    back.set()
+    wait_until(lambda: (tmp_path / "audit.jsonl").exists(), 10, "it is recorded")
+    assert asked == ["a"]
+    assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_unforeseen_error_is_raised_once_and_the_queue_asked_again(
+    node: NodeFactory, spool_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = node(config(spool_path))
+    ask, failures = running.queue.queues, [RuntimeError("unforeseen")]
+    monkeypatch.setattr(running.queue, "queues", lambda: (_ for _ in ()).throw(failures.pop()) if failures else ask())
+    looking = gatherer(running)
+    with pytest.raises(RuntimeError):
+        looking.overview()
+    assert looking.overview().queue is not None
 
 
 def test_results_that_can_not_be_read_are_left_out(node: NodeFactory, spool_path: Path) -> None:

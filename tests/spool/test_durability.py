@@ -156,6 +156,26 @@ def test_a_second_process_does_not_sweep_what_the_first_is_writing(tmp_path: Pat
         assert (folder / "seg.dcm").read_bytes() == b"half"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+def test_what_another_user_left_keeps_nobody_from_the_spool(tmp_path: Path) -> None:
+    """Root listed jobs with a strict umask, and the node couldn't start any more."""
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    spool = tmp_path / "spool"
+    (spool / "tmp" / "left").mkdir(parents=True)
+    (spool / "tmp" / "left").chmod(0o700)
+    for folder in (spool, spool / "tmp"):
+        os.chown(folder, 12345, 12345)
+    program = (
+        "import os, sys; from pathlib import Path; from sbnode.spool import Spool;"
+        "os.setegid(12345); os.seteuid(12345); Spool(Path(sys.argv[1]), 0)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(spool)], check=True)
+    with pytest.raises(SpoolError, match="sudo -u"):
+        Spool(spool, 0)
+
+
 def test_results_appear_all_at_once(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 0)
     with spool.result("job-1") as folder:

@@ -132,17 +132,18 @@ class Node:
             result_folder=self._folder,
             retry=self._retry,
             exported=lambda *facts: self.audited.append(facts),
-            retried=lambda *facts: self.audited.append(facts),
         )
 
     def _folder(self, job: str) -> Path:
         self.asked.append(job)
         return self.folder / "results" / job
 
-    def _retry(self, item: str) -> int:
+    def _retry(self, item: str, user: str, address: str) -> int:
         if self.retried is None:
             raise QueueUnavailable("the database of the queue doesn't answer")
         self.retries.append(item)
+        if self.retried:
+            self.audited.append((user, address, item))
         return self.retried
 
     def client(

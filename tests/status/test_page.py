@@ -55,7 +55,7 @@ def test_everything_that_goes_on_is_shown(node: Node) -> None:
     text = visible(page(node))
     for words_shown in (
         "Needs attention",
-        "1 dead letter waits for a decision.",
+        "1 new dead letter.",
         "pacs doesn't take what it is sent.",
         "From CT1 (2)",
         "735aad6c5582 45 last came 3 s ago",

@@ -166,7 +166,7 @@ def test_the_page_of_an_idle_a_busy_and_a_troubled_node(hospital: Hospital) -> N
     node.kill_worker()  # it would sleep on
     wait_until(lambda: hospital.count("dead letter") == 3, 120, "three dead letters")
     wait_until(lambda: not hospital.count("queued") + hospital.count("running"), 60, "all else is done")
-    visitor.waits_for("state", "3 dead letters wait for a decision.")
+    visitor.waits_for("state", "3 new dead letters.")
     assert "planning doesn't take what it is sent." in visitor.words("state")
     hospital.seen("trouble")
 
@@ -175,7 +175,7 @@ def test_the_page_of_an_idle_a_busy_and_a_troubled_node(hospital: Hospital) -> N
     visitor.tab_to("Retry Sending the surface to planning")
     visitor.page.keyboard.press("Space")
     visitor.page.get_by_role("status").filter(has_text="Started again.").wait_for()
-    visitor.waits_for("state", "2 dead letters wait for a decision.", 60)
+    visitor.waits_for("state", "2 new dead letters.", 60)
     wait_until(lambda: len(planning.received) == 1, 60, "what was retried is delivered")
     planning.close()
     assert visitor.faults == []
