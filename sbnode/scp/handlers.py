@@ -186,7 +186,7 @@ class Handlers:
         association = event.assoc
         if self._drips(association, data_bytes):
             get_logger().error("association_aborted", reason="a request that comes too slowly")
-            association.abort()
+            association.abort(block=False)
             return
         within = self._intake.take(association, data_bytes)
         if within and association.dimse.msg_queue.qsize() <= _MAX_WAITING_MESSAGES:
@@ -194,7 +194,7 @@ class Handlers:
         if not association.is_aborted:
             get_logger().error("association_aborted", reason="more than receive.max_instance_bytes")
             self._observer.oversized(_calling_ae_title(association))
-            association.abort()
+            association.abort(block=False)
 
     def _drips(self, association: Association, data_bytes: int) -> bool:
         """Whether a request takes long and comes in drips: it would hold a place for ever."""
@@ -218,7 +218,7 @@ class Handlers:
             return
         if not event.message.command_set.get("AffectedSOPInstanceUID"):
             get_logger().error("association_aborted", reason="a C-STORE request without a SOP Instance UID")
-            event.assoc.abort()
+            event.assoc.abort(block=False)
 
     def on_c_echo(self, _: Event) -> int:
         """Verification (PS3.7 section 9.1.5)."""

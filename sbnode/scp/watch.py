@@ -28,6 +28,7 @@ OnStudyComplete = Callable[[str, tuple[SeriesCompletion, ...]], None]
 
 _TICK_S = 0.2
 _NEXT_OFFER_S = 10.0
+_END_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,13 @@ class CompletionWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take in what was noted and end the thread. Studies that are not complete yet stay in the spool."""
+        """End the thread, but don't wait for an archive or a database that doesn't answer.
+
+        Studies that are not complete or not queued yet stay in the spool, and are looked at after the next start.
+        """
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_END_S)
 
     @property
     def on_their_way(self) -> OnTheirWay:

@@ -113,6 +113,8 @@ def _on_connection(event: evt.Event, connected: Event) -> None:
     wrapper = event.assoc.dul.socket
     if wrapper is not None and wrapper.socket is not None:
         wrapper.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # pynetdicom takes the limit away once it is connected, and then waits for ever within a PDU.
+        wrapper.socket.settimeout(event.assoc.network_timeout)
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:

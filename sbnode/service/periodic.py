@@ -9,6 +9,8 @@ from sbnode import log
 
 __all__ = ["Periodic"]
 
+_END_S = 1.0
+
 
 class Periodic:
     """Calls ``turn`` every ``every_s`` seconds, whatever became of the time before.
@@ -29,10 +31,10 @@ class Periodic:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the turn that is being done."""
+        """End after the turn that is being done; of one that takes long, the process's end is the end."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_END_S)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._every_s):

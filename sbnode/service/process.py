@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +18,10 @@ from sbnode.config import Config
 from sbnode.errors import ConfigError, SpoolError
 from sbnode.spool import Spool
 
-__all__ = ["Signals", "node_command", "open_spool", "reload_held", "signals"]
+__all__ = ["Signals", "node_command", "open_spool", "reload_held", "signals", "take_role"]
 
 _POLL_S = 0.5
+_PREDECESSOR_S = 2.0
 _HELD = frozenset({signal.SIGHUP})
 
 
@@ -31,6 +35,31 @@ def open_spool(config: Config) -> Spool:
         return Spool(config.spool.path, config.spool.min_free_bytes, config.receive.max_instance_bytes)
     except SpoolError as error:
         raise ConfigError(f"spool.path: {error}") from error
+
+
+def take_role(spool: Spool) -> int:
+    """Be the one process that receives into ``spool``, until the descriptor that is returned is closed.
+
+    A second one would put its configuration in the place of that which the first one's worker goes by.
+
+    Raises:
+        ConfigError: another process receives into it.
+    """
+    descriptor = os.open(spool.path / "receiving.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline_s = time.monotonic() + _PREDECESSOR_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                os.close(descriptor)
+                raise ConfigError(
+                    f"spool.path: another node receives into {spool.path}; end that one first, or give this one a spool"
+                    " of its own"
+                ) from None
+            time.sleep(0.1)
+        else:
+            return descriptor
 
 
 def node_command(config_file: Path | None, *arguments: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from sbnode.service.manager import tell_manager
 from sbnode.service.notices import Notices
 from sbnode.service.overview import Gatherer
 from sbnode.service.periodic import Periodic
-from sbnode.service.process import open_spool, signals
+from sbnode.service.process import open_spool, signals, take_role
 from sbnode.service.retention import Retention
 from sbnode.service.settings import Settings, write
 from sbnode.service.supervisor import Supervisor
@@ -53,8 +54,9 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     """
     told = signals()
     settings = Settings(config, config_file)
-    metrics.forget_dead_processes()
     spool = open_spool(config)
+    role = take_role(spool)
+    metrics.forget_dead_processes()
     queue = JobClient(config, spool)
     # The worker works by what is in force here: a file that is being edited must not reach it when it starts again.
     in_force = config.spool.path.resolve() / IN_FORCE
@@ -143,6 +145,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         status.stop()
         queue.close()
         audit.close()
+        os.close(role)
     if supervisor is not None and supervisor.fault is not None:
         raise supervisor.fault
     logger.info("stopped")

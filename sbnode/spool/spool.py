@@ -31,6 +31,8 @@ __all__ = ["Spool", "Stored"]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMLINK})
 _JOB_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SUFFIX = ".dcm"
+_HISTORIES = 16
+"""Of so many studies that are being corrected the history is kept in memory."""
 _VERSIONS = 32
 """So many versions that a correction took the place of are remembered of an instance."""
 
@@ -70,6 +72,7 @@ class Spool:
         self._durable_folders: set[Path] = set()
         self._folders_lock = threading.Lock()
         self._corrections_lock = threading.Lock()
+        self._histories: dict[Path, dict[str, frozenset[str]]] = {}
         _require_own(self._incoming)
         try:
             for folder in (self._incoming, self._results, path / "tmp"):
@@ -163,6 +166,7 @@ class Spool:
                 return False
             self._durable_folders = {folder for folder in self._durable_folders if folder.parent != study}
             self._remove(study)
+            self._histories.pop(study, None)
             return True
 
     def remove_result(self, job_key: str) -> None:
@@ -291,12 +295,33 @@ class Spool:
             if not self._same_image(kept, record, data_set):
                 raise ConflictingInstance("another data set with this SOP Instance UID is stored already")
             before = kept.instance
-            if record.instance.filing in before.superseded and record.calling_ae_title != kept.calling_ae_title:
+            history = self._history(before.path.parent.parent)
+            replaced = history.get(before.filing, frozenset())
+            if record.instance.filing in replaced and record.calling_ae_title != kept.calling_ae_title:
                 return Stored(before.key, before.path, False, before, late=True)
             versions = (*before.superseded, before.filing)[-_VERSIONS:]
             instance = replace(record.instance, corrections=before.corrections + 1, superseded=versions)
             self._write(replace(record, instance=instance), data_set, os.replace)
+            history[instance.filing] = history.get(instance.filing, frozenset()) | set(versions)
             return Stored(instance.key, instance.path, True, instance)
+
+    def _history(self, study: Path) -> dict[str, frozenset[str]]:
+        """Return which versions each version of patient and study took the place of, in any instance of the study.
+
+        An instance that came already corrected has no history of its own.
+        """
+        found = self._histories.pop(study, None)
+        if found is None:
+            found = {}
+            for path in study.glob("*/*" + _SUFFIX):
+                with suppress(SpoolError):  # a damaged one has none
+                    instance = Record.read(path).instance
+                    if instance.superseded:
+                        found[instance.filing] = found.get(instance.filing, frozenset()) | set(instance.superseded)
+        self._histories[study] = found
+        if len(self._histories) > _HISTORIES:
+            self._histories.pop(next(iter(self._histories)))
+        return found
 
     def _same_image(self, kept: Record, record: Record, data_set: bytes) -> bool:
         if _facts(kept.instance) != _facts(record.instance) or kept.instance.filing == record.instance.filing:

@@ -6,6 +6,8 @@ The pipeline is a fake, so that the moments can be met; processes, sockets, spoo
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import REPOSITORY
 from tests.integration.peers import free_port, listens, wait_until
 from tests.integration.small_node import MORTAL, START_S, Archive, Node
 from tests.jobs.fakes import OBJECTS
@@ -189,6 +192,23 @@ def test_a_worker_that_dies_while_the_configuration_is_being_edited_comes_back(n
     both_arrive(archive)
     assert listens(node.port)
     node.config.write_text(good)
+
+
+def test_a_second_node_on_the_spool_is_refused_and_changes_nothing(node: Node, archive: Archive) -> None:
+    """Once, its configuration went to the first one's worker: out of shadow mode, for example."""
+    in_force = node.folder / "spool" / "workers" / "config.yaml"
+    before = in_force.read_text()
+    content = yaml.safe_load(node.config.read_text())
+    content["node"]["port"], content["status"]["port"] = free_port(), free_port()
+    second = node.folder / "second.yaml"
+    second.write_text(yaml.safe_dump({**content, "shadow": True}))
+    command = [sys.executable, "-m", "sbnode.cli", "serve", "--config", str(second)]
+    refused = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 2
+    assert "another node receives into" in refused.stderr
+    assert in_force.read_text() == before
+    node.send()
+    both_arrive(archive)
 
 
 def test_a_reload_while_the_worker_is_just_starting_waits_for_it(node: Node) -> None:

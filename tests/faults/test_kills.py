@@ -160,6 +160,13 @@ def test_the_database_goes_away_and_comes_back(tmp_path: Path, archive: Archive,
         assert "The database of the queue doesn't answer." in page.text
         server.start_again()
         all_delivered(node, archive, 2)
+        server.stop()
+        assert len(node.try_to_send("1.2.5")) == SLICES
+        time.sleep(5)  # the study is complete, and its place in the queue waited for
+        assert node.terminate() == 0, "a stop doesn't wait for the database"
+        server.start_again()
+        node.start()
+        all_delivered(node, archive, 3)
     finally:
         node.close()
         server.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ import pydicom
 import pytest
 from pynetdicom import build_context
 from pynetdicom.dimse_primitives import C_ECHO
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.sop_class import Verification
 
 from sbnode.config import Destination
@@ -163,3 +165,27 @@ def test_an_answer_waits_for_the_call_that_asked(tmp_path: Path) -> None:
             assert requested.send_c_echo().Status == 0x0000
     finally:
         peer.close()
+
+
+@pytest.mark.parametrize(
+    "half", [b"\x02\x00\x00\x00\x01\x00half of an A-ASSOCIATE-AC", b"\x04\x00"], ids=["body", "head"]
+)
+@pytest.mark.timeout(60)
+def test_a_peer_that_stops_within_a_pdu_holds_nobody_up(half: bytes) -> None:
+    """pynetdicom waited for its rest for ever, and the process couldn't end any more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken: list[socket.socket] = []
+
+        def serve() -> None:
+            taken.append(server.accept()[0])
+            taken[0].sendall(half)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(DestinationUnavailable):
+            echo(destination(server.getsockname()[1], timeout_s=1), "SBNODE")
+        thread.join()
+        taken[0].close()
+    wait_until(
+        lambda: not [t for t in threading.enumerate() if isinstance(t, DULServiceProvider)], 10, "no thread stays"
+    )

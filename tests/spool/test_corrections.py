@@ -120,6 +120,18 @@ def test_who_corrected_may_take_it_back(spool: Spool) -> None:
     assert keep(spool, ct_slice(patient="WRONG"), sender="MODALITY").late
 
 
+def test_a_late_copy_of_an_instance_that_came_corrected_changes_nothing(tmp_path: Path, spool: Spool) -> None:
+    """The modality broke off half-way, the archive sent all of it corrected, the modality began again."""
+    for number in (1, 2):
+        keep(spool, ct_slice(number, patient="WRONG"), sender="MODALITY")
+    for number in (1, 2, 3, 4):
+        keep(spool, ct_slice(number, patient="RIGHT"))
+    again = Spool(spool.path, 0)  # after a restart too
+    for number in (3, 4, 1, 2):
+        assert keep(again, ct_slice(number, patient="WRONG"), sender="MODALITY").late
+    assert {pydicom.dcmread(i.path).PatientID for i in again.series(STUDY)[0].instances} == {"RIGHT"}
+
+
 def test_versions_are_remembered_in_bounds(spool: Spool) -> None:
     for number in range(40):
         stored = keep(spool, ct_slice(patient=f"P{number}"))
