@@ -23,7 +23,7 @@ from sbnode import __version__
 from sbnode.commands import sending
 from sbnode.commands.compare import compare
 from sbnode.config import Config, load_config
-from sbnode.errors import ConfigError, SbnodeError
+from sbnode.errors import ConfigError, SbnodeError, unusable
 from sbnode.terminal import GIVES, WORKS, ConfigOption, ExitCode, QueueId, complete_destinations
 from sbnode.terminal import exit_codes as _exit_codes
 from sbnode.terminal import out as _out
@@ -361,7 +361,7 @@ def jobs_list(
 ) -> None:
     """List studies, jobs and deliveries, newest first.
 
-    States: queued, running, done, rejected, left alone, dead letter.
+    States: queued, running, done, held back, rejected, left alone, dead letter.
 
     Example: [cyan]sbnode jobs list --dead --config config.yaml[/cyan]
     """
@@ -456,7 +456,7 @@ def _prepare(config: Path | None) -> Config:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"spool.path: {settings.spool.path} can't be made ({error.strerror})") from error
+        raise unusable(f"spool.path: {settings.spool.path}", error) from error
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     return settings
 
