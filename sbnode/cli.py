@@ -24,7 +24,15 @@ from sbnode.commands import sending
 from sbnode.commands.compare import compare
 from sbnode.config import Config, load_config
 from sbnode.errors import ConfigError, SbnodeError, unusable
-from sbnode.terminal import GIVES, WORKS, ConfigOption, ExitCode, QueueId, complete_destinations
+from sbnode.terminal import (
+    GIVES,
+    WORKS,
+    ConfigOption,
+    ExitCode,
+    QueueId,
+    complete_destinations,
+    complete_dicom_destinations,
+)
 from sbnode.terminal import exit_codes as _exit_codes
 from sbnode.terminal import out as _out
 from sbnode.terminal import print_items as _print_items
@@ -315,7 +323,7 @@ def _print_observation(observation: Observation) -> None:
 def probe(
     name: Annotated[
         str,
-        typer.Argument(help="Name of a destination in the configuration.", autocompletion=complete_destinations),
+        typer.Argument(help="Name of a destination in the configuration.", autocompletion=complete_dicom_destinations),
     ],
     config: ConfigOption = None,
 ) -> None:
