@@ -26,7 +26,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := sbnode simulator demo training benchmarks scripts tests
 
-.PHONY: help install demo test viewer faults fuzz check format lock licences schema metrics dashboard audit sbom accuracy train peers clean
+.PHONY: help install demo test viewer faults fuzz check format lock licences schema metrics dashboard rules audit sbom accuracy train peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -97,6 +97,9 @@ metrics: install ## Write docs/metrics.md from the code
 
 dashboard: install ## Write the Grafana dashboard, monitoring/grafana/dashboard.json
 	$(BIN)/python -m scripts.dashboard monitoring/grafana/dashboard.json
+
+rules: install ## Write the alert rules for the Prometheus Operator, from monitoring/alerts.yml
+	$(BIN)/python -m scripts.prometheus_rule deploy/kubernetes/components/monitoring/prometheusrule.yaml
 
 schema: install ## Write config.schema.json, by which editors complete and check config.yaml
 	$(BIN)/python -m scripts.config_schema config.schema.json

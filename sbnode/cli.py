@@ -23,8 +23,16 @@ from sbnode import __version__
 from sbnode.commands import sending
 from sbnode.commands.compare import compare
 from sbnode.config import Config, load_config
-from sbnode.errors import ConfigError, SbnodeError
-from sbnode.terminal import GIVES, WORKS, ConfigOption, ExitCode, QueueId, complete_destinations
+from sbnode.errors import ConfigError, SbnodeError, unusable
+from sbnode.terminal import (
+    GIVES,
+    WORKS,
+    ConfigOption,
+    ExitCode,
+    QueueId,
+    complete_destinations,
+    complete_dicom_destinations,
+)
 from sbnode.terminal import exit_codes as _exit_codes
 from sbnode.terminal import out as _out
 from sbnode.terminal import print_items as _print_items
@@ -39,6 +47,10 @@ if TYPE_CHECKING:
     from sbnode.series import Series
 
 __all__ = ["ExitCode", "app"]
+
+
+_COUNTERS_BYTES = 1 << 20
+"""What prometheus_client gives to a file of counters at first (MmapedDict)."""
 
 
 class _Region(StrEnum):
@@ -315,7 +327,7 @@ def _print_observation(observation: Observation) -> None:
 def probe(
     name: Annotated[
         str,
-        typer.Argument(help="Name of a destination in the configuration.", autocompletion=complete_destinations),
+        typer.Argument(help="Name of a destination in the configuration.", autocompletion=complete_dicom_destinations),
     ],
     config: ConfigOption = None,
 ) -> None:
@@ -361,7 +373,7 @@ def jobs_list(
 ) -> None:
     """List studies, jobs and deliveries, newest first.
 
-    States: queued, running, done, rejected, left alone, dead letter.
+    States: queued, running, done, held back, rejected, left alone, dead letter.
 
     Example: [cyan]sbnode jobs list --dead --config config.yaml[/cyan]
     """
@@ -455,8 +467,11 @@ def _prepare(config: Path | None) -> Config:
     folder = settings.spool.path.resolve() / "metrics"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            # Counters are mapped into memory: on a full device the first of them would end the process by SIGBUS.
+            file.write(bytes(_COUNTERS_BYTES))
     except OSError as error:
-        raise ConfigError(f"spool.path: {settings.spool.path} can't be made ({error.strerror})") from error
+        raise unusable(f"spool.path: {settings.spool.path}", error) from error
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     return settings
 

@@ -26,6 +26,7 @@ Messages say what, where and what to do, and hold no patient data.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 __all__ = [
@@ -49,7 +50,10 @@ __all__ = [
     "UnsafeGeometry",
     "UnsafeResult",
     "WrongSopClass",
+    "unusable",
 ]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class SbnodeError(Exception):
@@ -162,3 +166,12 @@ class DestinationUnavailable(DeliveryError):
 
 class DestinationRefused(DeliveryError):
     """The destination refuses this object for good: no presentation context, 0x0122, 0xA9xx or 0xCxxx."""
+
+
+def unusable(what: str, error: OSError) -> ConfigError | SpoolError:
+    """Return what it means that ``what``, a key with its path, can't be made or written when a process starts.
+
+    A device that is full is no fault of the configuration: who starts the node again finds it mended.
+    """
+    kind = SpoolError if error.errno in _FULL else ConfigError
+    return kind(f"{what} can't be written ({error.strerror})")

@@ -13,9 +13,12 @@ from sbnode.errors import ConfigError
 __all__ = ["destination_names", "queue_ids"]
 
 
-def destination_names(config: Path | None, beginning: str) -> list[str]:
-    """Return the names of destinations that begin so; none when the configuration has a fault."""
-    names = (destination.name for destination in _settings(config).destinations)
+def destination_names(config: Path | None, beginning: str, *, web: bool = True) -> list[str]:
+    """Return the names of destinations that begin so, those of DICOMweb with ``web``; none when the configuration has
+    a fault.
+    """
+    settings = _settings(config)
+    names = (destination.name for destination in (settings.all_destinations if web else settings.destinations))
     return sorted(name for name in names if name.startswith(beginning))
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "QueueId",
     "Stages",
     "complete_destinations",
+    "complete_dicom_destinations",
     "err",
     "exit_codes",
     "out",
@@ -68,6 +69,11 @@ ConfigOption = Annotated[
 def complete_destinations(context: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of a destination."""
     return destination_names(context.params.get("config"), incomplete)
+
+
+def complete_dicom_destinations(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a destination that is sent to by C-STORE."""
+    return destination_names(context.params.get("config"), incomplete, web=False)
 
 
 def _complete_ids(context: typer.Context, incomplete: str) -> list[str]:

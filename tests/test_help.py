@@ -101,10 +101,11 @@ def test_what_is_missing_or_mistyped_is_named(arguments: tuple[str, ...], said: 
 
 @pytest.fixture
 def configuration(tmp_path: Path) -> Path:
-    """Two destinations, and a study and a job in the spool."""
+    """Two destinations and one of DICOMweb, and a study and a job in the spool."""
     peers = [{"name": name, "ae_title": "A", "host": "h", "port": 1} for name in ("archive", "printer")]
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump({"destinations": peers, "spool": {"path": "spool"}}))
+    web = [{"name": "arcweb", "url": "https://h/dicom-web"}]
+    path.write_text(yaml.safe_dump({"destinations": peers, "web_destinations": web, "spool": {"path": "spool"}}))
     (tmp_path / "spool" / "jobs").mkdir(parents=True)
     for name in ("study-3f2a", "0a1b"):
         (tmp_path / "spool" / "jobs" / f"{name}.json").write_text("{}")
@@ -129,12 +130,19 @@ def complete(*words: str) -> list[str]:
 def test_the_shell_completes_commands_destinations_and_ids(configuration: Path) -> None:
     assert complete("sbnode", "ex") == ["explain"]
     assert complete("sbnode", "jobs", "re") == ["retry", "rescan", "redo", "release"]
-    assert complete("sbnode", "probe", "--config", str(configuration), "arch") == ["archive"]
+    assert complete("sbnode", "probe", "--config", str(configuration), "arc") == ["archive"], (
+        "it asks no web destination"
+    )
+    for command in (("retry", "--destination"), ("send", "--to")):
+        assert complete("sbnode", "jobs", command[0], "-c", str(configuration), command[1], "arc") == [
+            "archive",
+            "arcweb",
+        ]
     assert complete("sbnode", "jobs", "retry", "--config", str(configuration), "study") == ["study-3f2a"]
 
 
 def test_a_completion_makes_nothing_and_complains_of_nothing(tmp_path: Path, configuration: Path) -> None:
-    assert destination_names(configuration, "") == ["archive", "printer"]
+    assert destination_names(configuration, "") == ["archive", "arcweb", "printer"]
     assert queue_ids(configuration, "") == ["0a1b", "study-3f2a"]
     assert destination_names(tmp_path / "missing.yaml", "") == []
     configuration.write_text("spool: {path: elsewhere}\n")

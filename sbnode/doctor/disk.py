@@ -37,6 +37,7 @@ class Disk:
     total_files: int
     free_files: int
     owner: int
+    """The user of what a node wrote there; before a first start, who is to write there."""
     newest_ahead_s: float
     """How far the newest study lies in the future; 0 when it doesn't."""
 
@@ -48,7 +49,7 @@ def read_disk(spool: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Disk 
         OSError: it can't be looked at.
     """
     try:
-        owner = spool.stat().st_uid
+        owner = _owner(spool)
     except FileNotFoundError:
         return None
     found = os.statvfs(spool)
@@ -64,6 +65,17 @@ def read_disk(spool: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Disk 
         owner=owner,
         newest_ahead_s=max(0.0, newest_s - time.time()),
     )
+
+
+def _owner(spool: Path) -> int:
+    """Return whose the spool is. A volume of Kubernetes (fsGroup) belongs to root and is written to by its group."""
+    for written in (spool / "queue.sqlite", spool / "incoming"):
+        try:
+            return written.stat().st_uid
+        except (FileNotFoundError, PermissionError):
+            continue
+    owner = spool.stat().st_uid
+    return os.geteuid() if owner == 0 and os.access(spool, os.W_OK) else owner
 
 
 def examine_disk(config: Config, disk: Disk) -> Iterator[Observation]:

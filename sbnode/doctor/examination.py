@@ -17,7 +17,7 @@ from sbnode.doctor.machine import Machine, examine_machine, read_machine
 from sbnode.doctor.node import RunningNode, ask_node, examine_node
 from sbnode.doctor.observation import Observation, fail, ok, warn
 from sbnode.doctor.processes import NodeProcess, examine_processes, find_processes
-from sbnode.errors import ConfigError, QueueUnavailable
+from sbnode.errors import ConfigError, QueueUnavailable, SpoolError
 from sbnode.service.certificates import shown
 from sbnode.service.check import check
 from sbnode.tls import not_after_s
@@ -26,6 +26,8 @@ __all__ = ["Examination", "examine"]
 
 SOON_S = 30 * 86400.0
 """A certificate that ends within this time is to be renewed."""
+_AS_ITS_USER = "look again as the node's user: sudo -u '#{}' sbnode doctor ..."
+_WRITTEN_BY_ROOT = "run the node as a user of its own, and give the spool with all that is in it to that user"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ def _disk(config: Config, note: Callable[[Iterator[Observation]], None]) -> Disk
     if disk.owner != os.geteuid():
         # What another user writes there, the node could not open any more.
         seen = f"it belongs to user {disk.owner}, and you are {os.geteuid()}: spool and queue were not opened"
-        note(iter([warn("spool", seen, f"look again as the node's user: sudo -u '#{disk.owner}' sbnode doctor ...")]))
+        note(iter([warn("spool", seen, _WRITTEN_BY_ROOT if disk.owner == 0 else _AS_ITS_USER.format(disk.owner))]))
     return disk
 
 
@@ -114,7 +116,7 @@ def _checks(config: Config, *, spool: bool, running: bool) -> Iterator[Observati
 def _backlog(config: Config, note: Callable[[Iterator[Observation]], None]) -> Backlog | None:
     try:
         backlog = read_backlog(config)
-    except (ConfigError, QueueUnavailable):
+    except (ConfigError, QueueUnavailable, SpoolError):
         return None  # the checks have said it
     note(examine_backlog(backlog))
     return backlog

@@ -15,7 +15,7 @@ from threading import Event
 from types import FrameType
 
 from sbnode.config import Config
-from sbnode.errors import ConfigError, SpoolError
+from sbnode.errors import ConfigError, SpoolError, unusable
 from sbnode.spool import Spool
 
 __all__ = ["Signals", "node_command", "open_spool", "reload_held", "signals", "take_role"]
@@ -30,10 +30,13 @@ def open_spool(config: Config) -> Spool:
 
     Raises:
         ConfigError: it can't be used.
+        SpoolError: its device is full.
     """
     try:
         return Spool(config.spool.path, config.spool.min_free_bytes, config.receive.max_instance_bytes)
     except SpoolError as error:
+        if isinstance(error.__cause__, OSError):
+            raise unusable(f"spool.path: {config.spool.path}", error.__cause__) from error
         raise ConfigError(f"spool.path: {error}") from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sbnode import log, metrics
 from sbnode.audit import Audit, Participant
 from sbnode.config import Config
-from sbnode.errors import ConfigError
+from sbnode.errors import unusable
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.lease import live_workers
 from sbnode.scp.completion import SeriesCompletion
@@ -51,6 +51,8 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
 
     Raises:
         ConfigError: a port, the spool, the queue or a model can't be used.
+        SpoolError: the device of the spool is full.
+        QueueUnavailable: the queue's database doesn't answer.
     """
     told = signals()
     settings = Settings(config, config_file)
@@ -63,7 +65,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
     try:
         write(config, in_force)
     except OSError as error:
-        raise ConfigError(f"spool.path: {in_force} can't be written ({error.strerror})") from error
+        raise unusable(f"spool.path: {in_force}", error) from error
     supervisor = Supervisor(in_force, told.stop) if with_worker else None
     audit = Audit.open(config.audit, config.node.ae_title)
     archives = Archives(config.archives, config.node.ae_title)

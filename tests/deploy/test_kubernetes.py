@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from sbnode.config import load_config
+from scripts import prometheus_rule
 from tests.conftest import REPOSITORY, unavailable
 
 MANIFESTS = REPOSITORY / "deploy" / "kubernetes"
@@ -26,14 +29,23 @@ Manifest = dict[str, Any]
 @pytest.fixture(params=OVERLAYS)
 def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> list[Manifest]:
     """What `kubectl apply --kustomize` would send; "everything" is an overlay with all components."""
-    folder = MANIFESTS / str(request.param)
-    if request.param == "everything":
-        shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
-        folder = tmp_path / "kubernetes" / "everything"
-        folder.mkdir()
-        components = sorted(f"../components/{path.name}" for path in (MANIFESTS / "components").iterdir())
-        content = {"resources": ["../postgresql"], "components": components}
-        (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    if request.param != "everything":
+        return render(MANIFESTS / str(request.param))
+    components = sorted(f"../components/{path.name}" for path in (MANIFESTS / "components").iterdir())
+    return render(overlay(tmp_path, {"resources": ["../postgresql"], "components": components}))
+
+
+def overlay(folder: Path, content: Manifest) -> Path:
+    """Write an overlay beside a copy of the manifests."""
+    shutil.copytree(MANIFESTS, folder / "kubernetes")
+    made = folder / "kubernetes" / "overlay"
+    made.mkdir()
+    (made / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    return made
+
+
+def render(folder: Path) -> list[Manifest]:
+    """Return what kubectl makes of an overlay."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     kubectl = shutil.which("kubectl", path=path) or unavailable("kubectl is not installed: make check")
     finished = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
@@ -144,6 +156,44 @@ def test_every_selector_finds_the_pod_and_every_port_is_one_of_it(rendered: list
     for monitor in of_kind(rendered, "PodMonitor"):
         assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
         assert {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]} <= names
+
+
+def test_prometheus_calls_the_node_what_rules_and_dashboard_ask_for(rendered: list[Manifest]) -> None:
+    asked = json.dumps(yaml.safe_load((REPOSITORY / "monitoring" / "alerts.yml").read_text("utf-8")))
+    asked += (REPOSITORY / "monitoring" / "grafana" / "dashboard.json").read_text("utf-8")
+    jobs = set(re.findall(r'job=\\*"(.*?)\\*"', asked))
+    (node,) = of_kind(rendered, "StatefulSet")
+    labels = node["spec"]["template"]["metadata"]["labels"]
+    for monitor in of_kind(rendered, "PodMonitor"):
+        # The operator sets "job" to the pod's value of this label; without one it is <namespace>/<name of the monitor>.
+        assert jobs == {labels[monitor["spec"]["jobLabel"]]}
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+            (relabeling,) = endpoint["relabelings"]
+            assert relabeling["targetLabel"] == "instance"
+            assert relabeling["sourceLabels"] == ["__meta_kubernetes_namespace", "__meta_kubernetes_pod_name"]
+
+
+def test_the_rules_of_the_cluster_are_those_of_the_repository(rendered: list[Manifest]) -> None:
+    written = (MANIFESTS / "components" / "monitoring" / "prometheusrule.yaml").read_text("utf-8")
+    assert written == prometheus_rule.text(), "make rules"
+    shipped = yaml.safe_load((REPOSITORY / "monitoring" / "alerts.yml").read_text("utf-8"))
+    assert [rule["spec"] for rule in of_kind(rendered, "PrometheusRule")] in ([], [shipped])
+
+
+def test_the_password_of_the_page_is_given_to_prometheus_as_the_guide_says(tmp_path: Path) -> None:
+    guide = (REPOSITORY / "docs" / "deployment.md").read_text("utf-8")
+    (block,) = re.findall(r"<!-- password of the page -->\n```yaml\n(.*?)```", guide, re.DOTALL)
+    content = {"resources": ["../base"], "components": ["../components/monitoring"], **yaml.safe_load(block)}
+    manifests = render(overlay(tmp_path, content))
+    (monitor,) = of_kind(manifests, "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == "status", "what was there stays"
+    assert {part: given["name"] for part, given in endpoint["basicAuth"].items()} == {
+        "username": "sbnode-status",
+        "password": "sbnode-status",
+    }
+    probe = pod(manifests)["containers"][0]["readinessProbe"]
+    assert probe["httpGet"] == {"path": "/healthz", "port": "status"}
 
 
 def test_nothing_secret_stands_in_the_manifests(rendered: list[Manifest]) -> None:

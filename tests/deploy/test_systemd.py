@@ -62,16 +62,17 @@ def test_the_unit_is_locked_up(analyze: str, unit: Path) -> None:
     assert float(exposure) < MOST_EXPOSED
 
 
-def settings() -> dict[str, str]:
+def settings(section: str = "Service") -> dict[str, str]:
     parser = ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read(UNIT)
-    return dict(parser["Service"])
+    return dict(parser[section])
 
 
 def test_the_times_of_the_unit_are_those_of_the_node() -> None:
     assert float(settings()["TimeoutStopSec"]) == Config().node.drain_s + 10
     assert settings()["RestartPreventExitStatus"] == "2"
+    assert settings("Unit")["StartLimitIntervalSec"] == "0", "a database that is up an hour later finds the node trying"
     command = settings()["ExecStart"].split()
     assert command == ["/opt/sbnode/venv/bin/sbnode", "serve", "--config", "/etc/sbnode/config.yaml"]
 

@@ -212,6 +212,38 @@ def test_a_spool_of_another_user_is_left_alone(tmp_path: Path) -> None:
     assert ("warn", "spool") in wrong(found.observations)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_volume_of_root_is_its_writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Kubernetes makes it for fsGroup: root:10001, mode 2775."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    os.chown(spool, 0, 10001)
+    spool.chmod(0o2775)
+    config = Config(node={"port": free_port()}, status={"port": free_port()}, spool={"path": spool})
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+    before = examine(config)
+    assert ("warn", "spool") not in wrong(before.observations)
+    assert before.backlog is not None, "the queue was looked at"
+    for path in (spool / "incoming", spool / "queue.sqlite"):
+        os.chown(path, 10001, 10001)
+    after = examine(config)
+    assert after.disk is not None
+    assert after.disk.owner == 10001
+    assert ("warn", "spool") not in wrong(after.observations)
+    assert after.backlog is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_nobody_is_told_to_look_as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "incoming").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+    found = examine(Config(node={"port": free_port()}, status={"port": free_port()}, spool={"path": tmp_path}))
+    (said,) = (observation for observation in found.observations if observation.name == "spool")
+    assert (said.level, found.backlog) == ("warn", None)
+    assert "belongs to user 0" in said.seen
+    assert "sudo" not in said.remedy
+
+
 def test_a_version_that_still_runs_after_an_upgrade_is_said(tmp_path: Path) -> None:
     config = Config(node={"port": free_port()}, status={"port": free_port()}, spool={"path": tmp_path})
     for version, expected in (("0.0.1", True), (__version__, False)):
