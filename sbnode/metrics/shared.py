@@ -3,12 +3,13 @@
 Each process writes files of its own. Prometheus' client names them by process id, which another container or a later
 process may have too; here each name is unique, and a lock that the kernel frees with the process says whether its owner
 still lives. What the dead have counted is added up in one file, so that a worker that dies again and again leaves no
-file behind and takes nothing from a counter.
+file behind and takes nothing from a counter. On a full device the files of the dead are left as they are.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -16,9 +17,9 @@ from pathlib import Path
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Metric, values
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.registry import Collector
 
+from sbnode.metrics.files import UNREADABLE, CounterFile, Unkept, kept_in, read, set_aside
 from sbnode.metrics.sums import Sums
 
 __all__ = ["SharedCounters", "add_up_dead_processes", "folder", "forget_dead_processes"]
@@ -26,6 +27,7 @@ __all__ = ["SharedCounters", "add_up_dead_processes", "folder", "forget_dead_pro
 _DEAD = "dead"
 """In place of a process: what those that have ended counted."""
 _adding_up = Lock()
+_unkept = Unkept()
 
 
 def folder() -> Path | None:
@@ -46,9 +48,14 @@ def _identify(shared: Path) -> str:
 
 def _share() -> None:
     shared = folder()
-    if shared is not None:
-        name = _identify(shared)
-        values.ValueClass = values.MultiProcessValue(process_identifier=lambda: name)  # type: ignore[no-untyped-call]
+    if shared is None:
+        return
+    try:
+        values.ValueClass = kept_in(shared, _identify(shared), _unkept)
+    except OSError as error:
+        # Nothing of the node depends on its counters: this process keeps its own to itself.
+        _unkept.say(error)
+        values.ValueClass = values.MutexValue
 
 
 _share()  # before the first counter is made
@@ -84,7 +91,7 @@ def forget_dead_processes() -> None:
     shared = folder()
     if shared is not None:
         with _adding_up:
-            _remove(shared, [*_dead_files(shared), *shared.glob(f"*_{_DEAD}.db")])
+            _remove(shared, [*_dead_files(shared), *shared.glob(f"*_{_DEAD}.db"), *shared.glob(f"*{UNREADABLE}")])
 
 
 def add_up_dead_processes() -> None:
@@ -100,19 +107,38 @@ def _add_up(shared: Path) -> None:
     for kind in ("counter", "histogram"):
         files = [path for path in dead if path.name.startswith(f"{kind}_")]
         if files:
-            _add_to(shared / f"{kind}_{_DEAD}.db", files)
+            try:
+                _add_to(shared / f"{kind}_{_DEAD}.db", files)
+            except OSError as error:
+                _unkept.say(error)
+                dead = [path for path in dead if path not in files]
     _remove(shared, dead)
 
 
 def _add_to(target: Path, files: list[Path]) -> None:
-    sums = MmapedDict(str(target))  # type: ignore[no-untyped-call]
+    """Add what stands in ``files`` to ``target``: all of it, or with an ``OSError`` nothing."""
+    added: dict[str, float] = {}
+    for path in [target, *files] if target.exists() else files:
+        for key, number in _readable(path):
+            added[key] = added.get(key, 0.0) + number
+    sums = CounterFile(target)
     try:
-        for path in files:
-            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-                before, _ = sums.read_value(key)  # type: ignore[no-untyped-call]
-                sums.write_value(key, before + value, 0.0)  # type: ignore[no-untyped-call]
+        sums.make_room(added)
+        for key, number in added.items():
+            sums.write_value(key, number, 0.0)  # type: ignore[no-untyped-call]
     finally:
         sums.close()  # type: ignore[no-untyped-call]
+
+
+def _readable(path: Path) -> list[tuple[str, float]]:
+    try:
+        found = read(path)
+        for key, _ in found:
+            json.loads(key)
+    except ValueError:
+        set_aside(path)
+        return []
+    return found
 
 
 def _dead_files(shared: Path) -> list[Path]:

@@ -201,7 +201,8 @@ def _queue(groups: tuple[QueueGroup, ...], now_s: float) -> Iterator[Metric]:
             if group.count:
                 newest_s[place] = max(newest_s.get(place, 0.0), group.last_at_s)
             continue
-        depth[(*place, group.priority, group.state)] = group.count
+        state = (*place, group.priority, group.state)
+        depth[state] = depth.get(state, 0.0) + group.count
         waited_s = max(0.0, now_s - group.first_at_s) if group.count and group.state != "delayed" else 0.0
         key = (*place, group.priority)
         age_s[key] = max(age_s.get(key, 0.0), waited_s)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import Metric
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.utils import floatToGoString
+
+from sbnode.metrics.files import read, set_aside
 
 __all__ = ["Sums"]
 
@@ -38,12 +39,18 @@ class Sums:
         self._keys: dict[str, _Key] = {}
 
     def families(self, files: Iterable[Path]) -> Iterator[Metric]:
-        """Return what stands in ``files``, each named ``counter_...`` or ``histogram_...``."""
+        """Return what stands in ``files``, each named ``counter_...`` or ``histogram_...``; sets aside what is none."""
         sums: dict[str, dict[str, float]] = {"counter": {}, "histogram": {}}
         for path in files:
-            numbers = sums[path.name.partition("_")[0]]
-            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-                numbers[key] = numbers.get(key, 0.0) + value
+            try:
+                numbers, found_there = sums[path.name.partition("_")[0]], read(path)
+                for name, _ in found_there:
+                    self._read(name)
+            except (KeyError, TypeError, ValueError):
+                set_aside(path)
+                continue
+            for name, value in found_there:
+                numbers[name] = numbers.get(name, 0.0) + value
         found: dict[str, Metric] = {}
         for kind, numbers in sums.items():
             buckets: dict[tuple[str, _LabelPairs], dict[float, float]] = {}

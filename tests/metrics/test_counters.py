@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,6 +122,61 @@ def test_a_start_forgets_the_dead_and_no_other(tmp_path: Path, living: subproces
     assert 'sbnode_series_completed_total{reason="idle"} 3.0' in after
     assert not (tmp_path / "counter_17.db").exists()
     assert living.poll() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\x01\x02\x03", bytes(1 << 16)])
+def test_a_file_that_was_only_just_being_made_counts_as_empty(tmp_path: Path, content: bytes) -> None:
+    python(COUNT.format(2), tmp_path)
+    for name in ("counter_1-dead1.db", "histogram_1-dead1.db", "counter_dead.db"):
+        (tmp_path / name).write_bytes(content)
+    for _ in range(2):
+        text = python(SCRAPE, tmp_path)
+        assert 'sbnode_series_completed_total{reason="idle"} 2.0' in text
+        assert "counters_unreadable" not in text
+    assert not list(tmp_path.glob("*1-dead1*"))
+
+
+BROKEN = {
+    "too short": struct.pack("<ii", 5000, 0) + bytes(8),
+    "a length beyond the end": struct.pack("<iii", 64, 0, 1000) + bytes(52),
+    "a negative length": struct.pack("<iii", 64, 0, -24) + bytes(52),
+    "no key": struct.pack("<iii4s8sdd", 40, 0, 4, b"\xff{\xff{", b"        ", 1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_file_that_can_not_be_read_is_set_aside_until_the_next_start(tmp_path: Path, content: bytes) -> None:
+    python(COUNT.format(2), tmp_path)
+    (tmp_path / "counter_1-dead1.db").write_bytes(content)
+    (tmp_path / "histogram_dead.db").write_bytes(content)
+    python(TIME, tmp_path)
+    for _ in range(2):
+        text = python(SCRAPE, tmp_path)
+        assert 'sbnode_series_completed_total{reason="idle"} 2.0' in text
+        assert "sbnode_end_to_end_duration_seconds_sum 7.0" in text
+    aside = {path.name for path in tmp_path.glob("*.unreadable")}
+    assert aside == {"counter_1-dead1.db.unreadable", "histogram_dead.db.unreadable"}
+    python("from sbnode import metrics; metrics.forget_dead_processes()", tmp_path)
+    assert not list(tmp_path.glob("*.unreadable"))
+
+
+def test_a_living_process_whose_file_can_not_be_read_spoils_no_scrape(
+    tmp_path: Path, living: subprocess.Popen[str]
+) -> None:
+    python(COUNT.format(2), tmp_path)
+    (file,) = (path for path in tmp_path.glob("counter_*.db") if path.name.startswith(f"counter_{living.pid}-"))
+    with file.open("r+b") as opened:
+        opened.write(BROKEN["no key"])
+    for _ in range(2):
+        assert 'sbnode_series_completed_total{reason="idle"} 2.0' in python(SCRAPE, tmp_path)
+    assert file.with_name(f"{file.name}.unreadable").exists()
+
+
+def test_a_process_that_can_make_no_file_keeps_its_counts_to_itself(tmp_path: Path) -> None:
+    counted = "; print(*(sample.value for sample in metrics.SERIES_COMPLETED.family.collect()[0].samples))"
+    said = python(COUNT.format(2) + counted, tmp_path / "nowhere").splitlines()
+    assert said[-1].startswith("2.0")
+    assert "counters_not_kept" in said[0]
 
 
 def test_the_manual_is_what_the_code_says() -> None:

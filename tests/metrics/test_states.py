@@ -55,6 +55,13 @@ def test_what_was_put_off_is_counted_and_has_no_age() -> None:
     assert 'sbnode_queue_oldest_age_seconds{destination="",priority="low",stage="inference"} 0.0' in lines
 
 
+def test_groups_that_are_one_to_the_reader_are_added() -> None:
+    """The queue groups by what stands in its rows, where no priority is written in two ways."""
+    twice = tuple(QueueGroup(stage="inference", priority="high", state="waiting", count=count) for count in (3, 2))
+    lines = scrape(replace(STATE, queue=lambda: twice))
+    assert 'sbnode_queue_depth{destination="",priority="high",stage="inference",state="waiting"} 5.0' in lines
+
+
 def test_without_the_database_all_else_is_there() -> None:
     lines = scrape(replace(STATE, queue=lambda: None))
     assert "sbnode_queue_up 0.0" in lines
