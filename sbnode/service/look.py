@@ -6,6 +6,7 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import Generic, TypeVar
 
+from sbnode import log
 from sbnode.errors import SbnodeError
 
 __all__ = ["Look"]
@@ -44,5 +45,8 @@ class _Asked(Generic[T]):
             self.answer = ask()
         except SbnodeError:
             self.answer = None
+        except Exception as error:
+            # The thread's boundary: whoever asks gets the same None, and the log says what nobody foresaw.
+            log.get_logger().error("look_failed", **log.fault(error))
         finally:
             self.ended.set()

@@ -73,19 +73,28 @@ class Supervisor:
         delay_s = FIRST_RESTART_S
         while not self._stop.is_set():
             started = time.monotonic()
-            metrics.WORKER_STARTS.inc()
-            with reload_held():
-                self._child = subprocess.Popen(self._command, stdin=subprocess.PIPE)
-            code = self._child.wait()
-            if self._stop.is_set():
-                return
-            log.get_logger().error("worker_died", code=code, restart_after_s=delay_s)
-            metrics.add_up_dead_processes()
-            if code == CONFIGURATION_EXIT:
-                self.fault = ConfigError("the worker can't start: its message is above")
-                self._stop.set()
-                return
+            try:
+                self._turn(delay_s)
+            except Exception as error:
+                # The thread's boundary: without it no worker would ever be started again.
+                log.get_logger().error("supervisor_failed", restart_after_s=delay_s, **log.fault(error))
             if time.monotonic() - started > HEALTHY_S:
                 delay_s = FIRST_RESTART_S
             self._stop.wait(delay_s)
             delay_s = min(2 * delay_s, LONGEST_RESTART_S)
+
+    def _turn(self, delay_s: float) -> None:
+        """Start the worker and wait for its end."""
+        metrics.WORKER_STARTS.inc()
+        with reload_held():
+            self._child = child = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+        code = child.wait()
+        if child.stdin is not None:
+            child.stdin.close()
+        if self._stop.is_set():
+            return
+        log.get_logger().error("worker_died", code=code, restart_after_s=delay_s)
+        if code == CONFIGURATION_EXIT:
+            self.fault = ConfigError("the worker can't start: its message is above")
+            self._stop.set()
+        metrics.add_up_dead_processes()

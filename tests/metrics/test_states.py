@@ -9,6 +9,7 @@ from threading import Event
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import create_engine, text
+from structlog.testing import capture_logs
 
 from sbnode.errors import QueueUnavailable
 from sbnode.jobs.client import JobClient
@@ -98,6 +99,17 @@ def test_a_look_that_fails_is_none_and_the_next_one_asks_again() -> None:
     look = Look(ask, 30)
     assert look() is None
     assert look() == ()
+
+
+def test_a_look_that_fails_for_no_foreseen_reason_is_none_and_logged_without_its_message() -> None:
+    def ask() -> int:
+        raise ZeroDivisionError("CANARY^PATIENT")
+
+    with capture_logs() as records:
+        assert Look(ask, 30)() is None
+    (record,) = records
+    assert (record["event"], record["error"]) == ("look_failed", "ZeroDivisionError")
+    assert "CANARY" not in str(record)
 
 
 def test_the_database_counts_by_stage_destination_priority_and_state(tmp_path: Path) -> None:
