@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -124,6 +125,33 @@ def test_a_device_without_a_free_byte_loses_nothing_and_needs_no_restart(
         for series in spool.series(study):
             spool.verify(series)
     assert {item.state for item in one.items()} == {"done"}
+
+
+def test_a_worker_that_dies_on_a_full_device_takes_nobody_along_and_comes_back(
+    device: Path, tmp_path: Path, archive_port: int, archive: Archive
+) -> None:
+    """Its counters are added up, and the next one begins to count, where there is no room for either."""
+    (device / "spool").mkdir()
+    folder = tmp_path / "node"  # on another device, so that the log says what happens
+    folder.mkdir()
+    (folder / "spool").symlink_to(device / "spool")
+    one = Node(folder, archive_port)
+    try:
+        one.start()
+        wait_until(lambda: '"action": "working"' in one.log(), START_S, "the worker is ready")
+        ballast = fill(device, 0)
+        one.kill_worker()
+        wait_until(lambda: "counters_not_kept" in one.log(), START_S, "the counters are not kept")
+        with urlopen(f"{one.status_url}/metrics", timeout=10) as answer:
+            assert b"sbnode_worker_starts_total" in answer.read()
+        time.sleep(5)  # some starts of a worker, each on the full device
+        assert not one.is_over()
+        assert '"code": -7' not in one.log(), "SIGBUS"
+        ballast.unlink()
+        assert len(one.try_to_send(pixels=SLICE_PIXELS)) == 45
+        two_per_study(archive, 1)
+    finally:
+        one.close()
 
 
 def test_a_damaged_instance_is_found_and_named(node: Callable[..., Node], device: Path, archive: Archive) -> None:
