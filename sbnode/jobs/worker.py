@@ -136,8 +136,10 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
             if sending >= SENDINGS:
                 raise _given_up(f"missing: the destination accepted it {sending} times and doesn't hold it")
             again = SetWorkflowID(queues.sending(name, sending + 1))
+            # Released: it was sent, so shadow mode has no say in it any more.
+            facts = (job_key, destination, kind, sending + 1, True)
             with again, SetEnqueueOptions(delay_seconds=law.first_retry_s):
-                DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind, sending + 1)
+                DBOS.enqueue_workflow(queues.delivery(destination), deliver, *facts)
         return outcome
 
     @DBOS.workflow(name="process", max_recovery_attempts=CRASHES_OF_A_JOB)
