@@ -200,6 +200,42 @@ def test_a_finished_study_is_done_again_with_other_settings_and_left_with_the_sa
     assert (spool_path.parent / "runs").read_text() == "run\n" * 2
 
 
+@pytest.mark.parametrize(("fault", "state"), [("broken", "dead letter"), ("refuse", "rejected")])
+def test_a_study_whose_job_ended_without_results_is_done_again(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path, fault: str, state: str
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    running = node(config(spool_path, port))
+    (spool_path.parent / fault).touch()
+    study = running.queue.submit(fill(running.spool))
+    assert running.settle(2) == {"study": "done", "process": state}
+    (spool_path.parent / fault).unlink()
+    assert running.queue.redo(study) == [study]
+    assert set(running.settle(4).values()) == {"done"}
+    assert len(receiving.received) == 2
+
+
+def test_a_dead_job_that_other_settings_replace_stays_dead(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    """It would give results of its own: two versions of one study."""
+    port = free_port()
+    receiving = peer(port)
+    rule = Rule(name="here", region="skull_base")
+    settings = config(spool_path, port).model_copy(update={"rules": (rule,)})
+    running = node(settings)
+    (spool_path.parent / "broken").touch()
+    study = running.queue.submit(fill(running.spool))
+    running.settle(2)
+    (spool_path.parent / "broken").unlink()
+    use(running, settings.model_copy(update={"rules": (rule.model_copy(update={"region": "all_bone"}),)}))
+    assert running.queue.redo(study) == [study]
+    states = [item.state for item in running.queue.items()] if running.settle(5) else []
+    assert sorted(states) == ["dead letter", "done", "done", "done", "done"]
+    assert len(receiving.received) == 2
+
+
 def test_nothing_is_done_again_of_what_isn_t_known(node: NodeFactory, spool_path: Path) -> None:
     running = node(config(spool_path))
     assert running.queue.redo("nothing") == []
