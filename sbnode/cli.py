@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["ExitCode", "app"]
 
 
-_COUNTERS_BYTES = 1 << 20
-"""What prometheus_client gives to a file of counters at first (MmapedDict)."""
-
 
 class _Region(StrEnum):
     skull_base = "skull_base"
@@ -467,9 +464,6 @@ def _prepare(config: Path | None) -> Config:
     folder = settings.spool.path.resolve() / "metrics"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            # Counters are mapped into memory: on a full device the first of them would end the process by SIGBUS.
-            file.write(bytes(_COUNTERS_BYTES))
     except OSError as error:
         raise unusable(f"spool.path: {settings.spool.path}", error) from error
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

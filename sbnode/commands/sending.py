@@ -22,7 +22,8 @@ def redo(id: QueueId, config: ConfigOption = None) -> None:
     """Choose and process a finished study again, with the settings, models and rules of now.
 
     Where these would give another result, a new job is made and sent; where they wouldn't, the results that are there
-    stay and nothing is sent ([bold]sbnode jobs send[/bold] does that). Calling it twice makes nothing twice.
+    stay and nothing is sent ([bold]sbnode jobs send[/bold] does that). What ended without results is tried again.
+    Calling it twice makes nothing twice.
 
     Example: [cyan]sbnode jobs redo study-3fa9 --config config.yaml[/cyan]
     """

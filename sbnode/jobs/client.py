@@ -102,6 +102,9 @@ class JobClient:
 
     def submit(self, study: Sequence[Series]) -> str:
         """Queue a complete study and return its id; the same instances again change nothing."""
+        return self._submit(study)
+
+    def _submit(self, study: Sequence[Series], *arguments: bool) -> str:
         manifest = Manifest.of(study)
         manifest.write(self._spool, manifest.study_id)
         options: EnqueueOptions = {
@@ -110,7 +113,7 @@ class JobClient:
             "workflow_id": manifest.study_id,
             "app_version": queues.WORKFLOWS_VERSION,
         }
-        self._client.enqueue(options, manifest.study_id)
+        self._client.enqueue(options, manifest.study_id, *arguments)
         return manifest.study_id
 
     def census(self) -> tuple[QueueGroup, ...]:
@@ -232,7 +235,8 @@ class JobClient:
     def redo(self, prefix: str) -> list[str]:
         """Choose and process again, with what then is configured, the studies of what ``find`` returns.
 
-        With other settings, models or rules this makes new jobs. What they name as before stays as it is.
+        With other settings, models or rules this makes new jobs. What they name as before stays as it is if it has
+        results, and is done once more if it ended without.
 
         Returns:
             the ids of the studies, as they now are in the spool; those that wait or run already among them.
@@ -247,13 +251,12 @@ class JobClient:
     def _redo(self, study: Sequence[Series]) -> str:
         if not study:
             raise SpoolError("the instances of the study are no longer in the spool; send them again")
-        known = self._client.list_workflows(
-            workflow_ids=[Manifest.of(study).study_id], load_input=False, load_output=False
-        )
-        study_id = self.submit(study)
-        if known and _STATES[known[0].status] not in _GOING_ON:
-            self._rewind(_item(known[0]))
-        return study_id
+        study_id = Manifest.of(study).study_id
+        known = self._client.list_workflows(workflow_ids=[study_id], load_input=False, load_output=False)
+        # Anew rather than rewound, which would keep the arguments. Its job is left to the worker, who knows which it
+        # is now: one that other settings replace would give results beside those of the new one.
+        self._client.delete_workflows([one.workflow_id for one in known if _STATES[one.status] not in _GOING_ON])
+        return self._submit(study, True)
 
     def held(self, prefix: str = "") -> list[Item]:
         """Return what shadow mode held back: all, or of what ``find`` returns; oldest first."""
@@ -281,11 +284,12 @@ class JobClient:
         if any(item.state in _GOING_ON for item in before):
             return None
         number = max((queues.sending_number(item.id) for item in before), default=0) + 1
-        sent = self._enqueue_delivery(name, number, released=True)
+        sent = self._enqueue_delivery(name, number)
         self._client.delete_workflows([item.id for item in before if item.state != "done"])
         return sent
 
-    def _enqueue_delivery(self, name: str, number: int, *, released: bool = False) -> str:
+    def _enqueue_delivery(self, name: str, number: int) -> str:
+        """Queue a delivery that shadow mode doesn't hold back: somebody asked for it, or it was sent before."""
         job_key, destination, kind = name.split(".")
         workflow_id = queues.sending(name, number)
         options: EnqueueOptions = {
@@ -294,7 +298,7 @@ class JobClient:
             "workflow_id": workflow_id,
             "app_version": queues.WORKFLOWS_VERSION,
         }
-        self._client.enqueue(options, job_key, destination, kind, number, released)
+        self._client.enqueue(options, job_key, destination, kind, number, True)
         return workflow_id
 
     def _again(self, item: Item) -> str:

@@ -136,8 +136,10 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
             if sending >= SENDINGS:
                 raise _given_up(f"missing: the destination accepted it {sending} times and doesn't hold it")
             again = SetWorkflowID(queues.sending(name, sending + 1))
+            # Released: it was sent, so shadow mode has no say in it any more.
+            facts = (job_key, destination, kind, sending + 1, True)
             with again, SetEnqueueOptions(delay_seconds=law.first_retry_s):
-                DBOS.enqueue_workflow(queues.delivery(destination), deliver, job_key, destination, kind, sending + 1)
+                DBOS.enqueue_workflow(queues.delivery(destination), deliver, *facts)
         return outcome
 
     @DBOS.workflow(name="process", max_recovery_attempts=CRASHES_OF_A_JOB)
@@ -159,31 +161,38 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
                 begin(outcome["job"])
         return outcome
 
-    def begin(job_key: str, number: int = 1) -> None:
-        number = DBOS.run_step({"name": "number"}, lambda: _next_number(job_key, number))
+    def begin(job_key: str, number: int = 1, again: bool = False) -> None:
+        number = DBOS.run_step({"name": "number"}, lambda: _next_number(job_key, number, again=again))
         with SetWorkflowID(queues.later(job_key, number)):
             DBOS.enqueue_workflow(queues.INFERENCE, process, job_key, number)
 
     @DBOS.workflow(name="study", max_recovery_attempts=CRASHES_OF_A_JOB)
     @_noted_in(running)
-    def study(study_id: str) -> Outcome:
+    def study(study_id: str, again: bool = False) -> Outcome:
         outcome = _persist(law, lambda: DBOS.run_step(None, steps.choose, study_id))
         if outcome["status"] == "done":
             with _priority(outcome):
-                begin(outcome["job"])
+                begin(outcome["job"], again=again)
         return outcome
 
 
-def _next_number(job_key: str, first: int) -> int:
+def _next_number(job_key: str, first: int, *, again: bool) -> int:
     """Return under which number from ``first`` a job is begun: another one where it was handed on under that one.
 
     Settings that were changed and changed back hand a job on and back again; under its first name nothing would happen.
+    Where it ended there without results it stays so, unless somebody wants it ``again``.
     """
     for number in count(first):
-        found = DBOS.list_workflows(workflow_ids=[queues.later(job_key, number)])
-        ended = found[0].output if found and found[0].status == "SUCCESS" else None
-        if not (isinstance(ended, dict) and ended.get("status") in ("superseded", "postponed")):
-            return number
+        name = queues.later(job_key, number)
+        found = DBOS.list_workflows(workflow_ids=[name])
+        status = found[0].status if found else ""
+        output = found[0].output if status == "SUCCESS" else None
+        ended = output.get("status") if isinstance(output, dict) else None
+        if ended in ("superseded", "postponed"):
+            continue
+        if again and (ended == "rejected" or status in ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")):
+            DBOS.rewind_workflow(name, queue_name=queues.INFERENCE, application_version=queues.WORKFLOWS_VERSION)
+        return number
     raise AssertionError("unreachable")
 
 

@@ -184,6 +184,23 @@ class Peer:
             self._server.shutdown()
 
 
+class Proofs:
+    """Answers of a destination that is asked what it holds: object by object, the last one for ever."""
+
+    def __init__(self, *answers: str | Exception) -> None:
+        self.asked: list[tuple[str, bool]] = []
+        self._answers = answers
+
+    def __call__(self, *_: object, transaction: str, last: bool) -> str:
+        kind = transaction.split(".")[2]
+        number = sum(name.split(".")[2] == kind for name, _ in self.asked)
+        self.asked.append((transaction, last))
+        answer = self._answers[min(number, len(self._answers) - 1)]
+        if isinstance(answer, Exception):
+            raise answer
+        return "missing" if answer == "waiting" and last else answer
+
+
 def main(config_path: Path) -> None:
     """Work with the fake pipeline until killed or standard input ends: the worker process of the crash tests."""
     settings = load_config(config_path)
@@ -200,7 +217,7 @@ def main(config_path: Path) -> None:
     os._exit(0)
 
 
-__all__ = ["MODELS", "Peer", "config", "fake_run", "fill", "free_port", "result_object", "store_series"]
+__all__ = ["MODELS", "Peer", "Proofs", "config", "fake_run", "fill", "free_port", "result_object", "store_series"]
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

@@ -14,7 +14,7 @@ from sbnode.jobs.steps import Steps
 from sbnode.metrics import DELIVERIES
 from sbnode.spool import Spool
 from tests.jobs.conftest import Node, PeerFactory
-from tests.jobs.fakes import MODELS, config, fake_run, fill, free_port
+from tests.jobs.fakes import MODELS, Proofs, config, fake_run, fill, free_port
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -92,6 +92,29 @@ def test_what_waits_when_shadow_mode_begins_is_held_back_and_a_retry_goes_by_the
         "d0.stl.sending-2": "done",
     }
     assert len(receiving.received) == 2
+
+
+def test_what_was_released_and_lost_is_sent_again_in_shadow_mode_too(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    proofs = Proofs("missing", "missing", "proven")
+    running = node(shadow(config(spool_path, port, confirm="query")), find_proof=proofs)
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    job = running.item("process").id
+    assert running.queue.send(job, "d0", "seg")
+    # The study, the job, the object that stays, and two sendings with their questions.
+    states = running.settle(3 + 2 + 2)
+    assert states["d0.seg.sending-3"] == "done"
+    assert states["d0.seg.proof-3-1"] == "dead letter"
+    assert len(receiving.received) == 2
+    assert running.queue.retry(job) == [f"{job}.d0.seg.sending-4"]
+    states = running.settle(3 + 3 + 2)
+    assert states.pop("d0.stl") == "held back"
+    assert set(states.values()) == {"done"}
+    assert len(receiving.received) == 3
 
 
 def test_dead_letters_of_one_destination_are_started_again_and_others_stay(
@@ -175,6 +198,42 @@ def test_a_finished_study_is_done_again_with_other_settings_and_left_with_the_sa
     running.queue.redo(study)
     running.settle(7)
     assert (spool_path.parent / "runs").read_text() == "run\n" * 2
+
+
+@pytest.mark.parametrize(("fault", "state"), [("broken", "dead letter"), ("refuse", "rejected")])
+def test_a_study_whose_job_ended_without_results_is_done_again(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path, fault: str, state: str
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    running = node(config(spool_path, port))
+    (spool_path.parent / fault).touch()
+    study = running.queue.submit(fill(running.spool))
+    assert running.settle(2) == {"study": "done", "process": state}
+    (spool_path.parent / fault).unlink()
+    assert running.queue.redo(study) == [study]
+    assert set(running.settle(4).values()) == {"done"}
+    assert len(receiving.received) == 2
+
+
+def test_a_dead_job_that_other_settings_replace_stays_dead(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    """It would give results of its own: two versions of one study."""
+    port = free_port()
+    receiving = peer(port)
+    rule = Rule(name="here", region="skull_base")
+    settings = config(spool_path, port).model_copy(update={"rules": (rule,)})
+    running = node(settings)
+    (spool_path.parent / "broken").touch()
+    study = running.queue.submit(fill(running.spool))
+    running.settle(2)
+    (spool_path.parent / "broken").unlink()
+    use(running, settings.model_copy(update={"rules": (rule.model_copy(update={"region": "all_bone"}),)}))
+    assert running.queue.redo(study) == [study]
+    states = [item.state for item in running.queue.items()] if running.settle(5) else []
+    assert sorted(states) == ["dead letter", "done", "done", "done", "done"]
+    assert len(receiving.received) == 2
 
 
 def test_nothing_is_done_again_of_what_isn_t_known(node: NodeFactory, spool_path: Path) -> None:

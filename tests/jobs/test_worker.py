@@ -17,7 +17,7 @@ from sbnode.jobs.client import JobClient
 from sbnode.spool import Spool
 from tests.integration.peers import wait_until
 from tests.jobs.conftest import Node, PeerFactory
-from tests.jobs.fakes import config, fill, free_port, store_series
+from tests.jobs.fakes import Proofs, config, fill, free_port, store_series
 
 # pynetdicom leaves closing the socket of a refused connection to the interpreter.
 pytestmark = [
@@ -219,23 +219,6 @@ def test_the_database_of_the_queue_holds_no_patient_data_and_no_uid(
     assert "deliver" in dump
     assert "CANARY" not in dump
     assert "1.2.826.0.1.3680043" not in dump
-
-
-class Proofs:
-    """Answers of a destination that is asked what it holds: object by object, the last one for ever."""
-
-    def __init__(self, *answers: str | Exception) -> None:
-        self.asked: list[tuple[str, bool]] = []
-        self._answers = answers
-
-    def __call__(self, *_: object, transaction: str, last: bool) -> str:
-        kind = transaction.split(".")[2]
-        number = sum(name.split(".")[2] == kind for name, _ in self.asked)
-        self.asked.append((transaction, last))
-        answer = self._answers[min(number, len(self._answers) - 1)]
-        if isinstance(answer, Exception):
-            raise answer
-        return "missing" if answer == "waiting" and last else answer
 
 
 def test_a_delivery_is_proven_by_what_the_destination_says_later(
