@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
@@ -38,11 +39,12 @@ def redo(id: QueueId, config: ConfigOption = None) -> None:
 def release(
     id: QueueId = "",
     config: ConfigOption = None,
-    all_held: Annotated[bool, typer.Option("--all", help="Everything that was held back.")] = False,
+    all_held: Annotated[bool, typer.Option("--all", help="What was held back of all studies.")] = False,
 ) -> None:
     """Send what shadow mode held back: one delivery, all of a study or job, or all.
 
-    Each goes to the destination that it was held back from, while shadow mode is on too.
+    Each goes to the destination that it was held back from, while shadow mode is on too. Of a study that was processed
+    several times, with other settings say, [bold]--all[/bold] sends the results of the last time, and names the rest.
 
     Example: [cyan]sbnode jobs release 0f3c --config config.yaml[/cyan]
     """
@@ -56,7 +58,11 @@ def release(
             raise ConfigError(f"held back for {', '.join(gone)}, which the configuration no longer names")
         if not held:
             raise SbnodeError(f"nothing whose id begins with {id} is held back" if id else "nothing is held back")
-        _report(client, (item.id.split(".")[:3] for item in held))
+        current = client.current_jobs() if all_held else {item.job for item in held}
+        _report(client, (item.id.split(".")[:3] for item in held if item.job in current))
+        for job, number in Counter(item.job for item in held if item.job not in current).items():
+            said = f"left: {job} ({number} held back), for its study doesn't name it now"
+            out.print(f"{said}; sbnode jobs release {job} sends it", highlight=False, soft_wrap=True)
 
 
 def send(

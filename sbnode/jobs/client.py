@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -262,6 +263,20 @@ class JobClient:
         """Return what shadow mode held back: all, or of what ``find`` returns; oldest first."""
         return [item for item in (self.find(prefix) if prefix else self.items()[::-1]) if item.state == "held back"]
 
+    def current_jobs(self) -> set[str]:
+        """Return the job that each study names now: not those of fewer slices, or of settings that were tried before.
+
+        A study that is being chosen again, or was rejected, names none.
+        """
+        found = self._client.list_workflows(name=["study", "process"], load_input=False)
+        handed_on = {item.job: _successor(status) for status in found if (item := _item(status)).kind == "process"}
+        named: dict[str, str] = {}
+        for item in map(_item, found):  # oldest first
+            if item.kind == "study":
+                with suppress(SpoolError):
+                    named[Manifest.read(self._spool, item.id).study_instance_uid] = item.job
+        return {_last(job, handed_on) for job in named.values() if job}
+
     def jobs(self, prefix: str) -> list[str]:
         """Return the keys of the jobs among what ``find`` returns whose results are in the spool."""
         keys = dict.fromkeys(item.job for item in self.find(prefix) if item.job)
@@ -366,6 +381,21 @@ def _item(status: WorkflowStatus) -> Item:
         created_at=_time(status.created_at),
         updated_at=_time(status.updated_at),
     )
+
+
+def _successor(status: WorkflowStatus) -> str:
+    """Return the key of the job that one was handed on to; empty where it wasn't."""
+    output = status.output if isinstance(status.output, dict) else {}
+    return str(output["job"]) if output.get("status") == "superseded" else ""
+
+
+def _last(job: str, handed_on: Mapping[str, str]) -> str:
+    """Follow ``handed_on`` from ``job``, once around at most."""
+    seen: set[str] = set()
+    while handed_on.get(job) and job not in seen:
+        seen.add(job)
+        job = handed_on[job]
+    return job
 
 
 def _time(epoch_ms: int | None) -> datetime:

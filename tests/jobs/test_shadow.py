@@ -7,7 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
+from dbos import DBOS
+from typer.testing import CliRunner
 
+from sbnode.cli import app
 from sbnode.config import Config, Rule, Threshold
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.steps import Steps
@@ -149,6 +153,63 @@ def test_results_are_sent_again_as_the_same_objects_and_once_while_they_are_on_t
     assert len(peers[0].received) == 3
     assert len(set(peers[0].received)) == 2
     assert len(peers[1].received) == 1
+
+
+def test_of_several_jobs_of_a_study_all_releases_the_one_it_names_now_and_says_what_is_left(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    settings = shadow(config(spool_path, port))
+    running = node(settings)
+    study = running.queue.submit(fill(running.spool))
+    running.settle(4)
+    (old,) = running.queue.jobs("")
+    use(running, settings.model_copy(update={"threshold": Threshold(seed=0.5)}))
+    running.queue.redo(study)
+    running.settle(7)
+    (new,) = set(running.queue.jobs("")) - {old}
+    file = spool_path.parent / "config.yaml"
+    destinations = [settings.destinations[0].model_dump(mode="json", exclude_none=True)]
+    spool = {"path": str(spool_path), "min_free_bytes": 0}
+    file.write_text(yaml.safe_dump({"spool": spool, "destinations": destinations}))
+    released = CliRunner().invoke(app, ["jobs", "release", "--all", "--config", str(file)])
+    assert released.exit_code == 0, released.output
+    queued = [f"queued: {new}.d0.{kind}.sending-2" for kind in ("seg", "stl")]
+    left = f"left: {old} (2 held back), for its study doesn't name it now; sbnode jobs release {old} sends it"
+    assert released.output.splitlines() == [*queued, left]
+    running.settle(7)
+    assert len(receiving.received) == 2
+    # Now it is all that is held back, and stays.
+    again = CliRunner().invoke(app, ["jobs", "release", "--all", "--config", str(file)])
+    assert again.output.splitlines() == [left]
+    assert CliRunner().invoke(app, ["jobs", "release", old, "--config", str(file)]).exit_code == 0
+    running.settle(7)
+    assert len(set(receiving.received)) == 4
+
+
+def test_the_job_of_a_study_is_what_the_one_it_named_was_handed_on_to(node: NodeFactory, spool_path: Path) -> None:
+    running = node(config(spool_path))
+    running.queue.submit(fill(running.spool))
+    running.settle(2)
+    (first,) = running.queue.current_jobs()
+    (spool_path / "results" / first).rename(spool_path.parent / "gone")
+    use(running, running.config.model_copy(update={"threshold": Threshold(seed=0.5)}))
+    DBOS.rewind_workflow(first, queue_name="inference", application_version="1")
+    running.settle(3)
+    (second,) = running.queue.current_jobs()
+    assert running.queue.jobs("") == [second] != [first]
+
+
+def test_a_study_that_gained_slices_names_the_job_of_all_of_them(node: NodeFactory, spool_path: Path) -> None:
+    running = node(config(spool_path))
+    running.queue.submit(fill(running.spool))
+    running.settle(2)
+    before = running.queue.current_jobs()
+    running.queue.submit(fill(running.spool, slices=51))
+    running.settle(4)
+    assert len(before) == len(running.queue.current_jobs()) == 1
+    assert not before & running.queue.current_jobs()
 
 
 def test_what_is_queued_is_not_sent_twice(spool_path: Path) -> None:
