@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["ExitCode", "app"]
 
 
-
 class _Region(StrEnum):
     skull_base = "skull_base"
     all_bone = "all_bone"
