@@ -150,7 +150,7 @@ class Receive(_Section):
     callers: tuple[Caller, ...] = ()
     """The same, with more to say of each. With both lists empty, nobody may send."""
     require_called_ae_title: bool = True
-    max_associations: int = Field(20, ge=1, le=300)
+    max_associations: int = Field(20, ge=1, le=250)
     network_timeout_s: float = Field(60.0, gt=0)
     max_pdu_bytes: int = Field(131072, ge=4096)
     max_instance_bytes: int = Field(1_000_000_000, ge=1_000_000)
