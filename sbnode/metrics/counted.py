@@ -240,7 +240,7 @@ END_TO_END = _plain_histogram(
 OBJECTIVE = _counter(
     "sbnode_objective",
     "Objects accepted by a destination within `monitoring.objective_s` of the last received instance, or not; "
-    "but for those of low priority, and those that were released or sent again by hand",
+    "but for those of low priority, and those that were released or sent again",
     Label("outcome", "`missed`: later, or never: each dead letter counts too", ("met", "missed")),
 )
 SLICE_THICKNESS = _histogram(

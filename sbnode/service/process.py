@@ -47,8 +47,14 @@ def take_role(spool: Spool) -> int:
 
     Raises:
         ConfigError: another process receives into it.
+        SpoolError: the device is full.
     """
-    descriptor = os.open(spool.path / "receiving.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    path = spool.path / "workers" / "receiving"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise unusable(f"spool.path: {path}", error) from error
     deadline_s = time.monotonic() + _PREDECESSOR_S
     while True:
         try:
