@@ -6,7 +6,9 @@ complete set of results. `make faults` runs the whole matrix; by default each mo
 
 from __future__ import annotations
 
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,10 +141,10 @@ def test_a_frozen_worker_holds_up_no_other_one_and_does_no_harm_when_it_wakes_up
 
 def test_the_database_goes_away_and_comes_back(tmp_path: Path, archive: Archive, archive_port: int) -> None:
     """Reception goes on meanwhile, and what was in hand is taken up again without a restart by hand."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    server = Postgres.start(tmp_path / "server")
+    # PostgreSQL runs as another user, from whom each start of pytest closes its folders anew.
+    open_folder = Path(tempfile.mkdtemp(prefix="sbnode-"))
+    open_folder.chmod(0o755)
+    server = Postgres.start(open_folder / "server")
     node = Node(tmp_path, archive_port, database=server.url("queue"))
     try:
         node.start()
@@ -170,3 +172,4 @@ def test_the_database_goes_away_and_comes_back(tmp_path: Path, archive: Archive,
     finally:
         node.close()
         server.stop()
+        shutil.rmtree(open_folder)
