@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
 from sbnode.config import Config
 from sbnode.scp.server import Receiver
@@ -35,6 +37,7 @@ _ABOUT = """`python -m benchmarks.receive --out benchmarks/results/receive.md`
 CT slices of 512 x 512, split over the senders (DCMTK's storescu), on one machine with the senders. sbnode reads each
 header, keeps a checksum, and answers when file and folder are flushed to the device; storescp flushes nothing. Both
 with TCP_NODELAY. CPU s: of the receiver, its children included."""
+_IDLE_ASSOCIATIONS, _IDLE_S = 20, 10.0
 _REAPED_S = 1.5
 """Until storescp has collected the processes of its associations."""
 
@@ -173,6 +176,22 @@ def measure(slices: int, senders: tuple[int, ...], folder: Path) -> list[Row]:
     return rows
 
 
+def idle_cpu_seconds(associations: int, folder: Path) -> float:
+    """Return how long the receiving process computes in ``_IDLE_S`` for associations on which nothing happens."""
+    entity = AE("STORESCU")
+    entity.add_requested_context(Verification)
+    with sbnode(folder) as (port, process):
+        open_ones = [entity.associate(HOST, port, ae_title="SBNODE") for _ in range(associations)]
+        if not all(one.is_established for one in open_ones):
+            raise SystemExit("an association was not accepted")
+        before = cpu_seconds(process)
+        time.sleep(_IDLE_S)
+        found = cpu_seconds(process) - before
+        for one in open_ones:
+            one.release()
+    return found
+
+
 def report(rows: list[Row]) -> str:
     """Return the table as Markdown, with the machine and the date."""
     lines = [
@@ -202,6 +221,8 @@ def main() -> None:
         serve(Path(arguments.serve[0]), int(arguments.serve[1]))
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         table = report(measure(arguments.slices, tuple(arguments.senders), Path(folder)))
+        idle = idle_cpu_seconds(_IDLE_ASSOCIATIONS, Path(folder) / "idle")
+    table += f"\n\n{_IDLE_ASSOCIATIONS} idle associations take sbnode {idle:.2f} CPU s in {_IDLE_S:.0f} s."
     print(table)
     if arguments.out:
         arguments.out.write_text(f"# Receiving, beside storescp\n\n{_ABOUT}\n\n{table}\n", encoding="utf-8")
