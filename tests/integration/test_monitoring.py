@@ -334,14 +334,14 @@ def test_a_worker_that_dies_and_comes_back_with_another_model(ward: Ward) -> Non
 
 def test_every_panel_of_the_dashboard_has_data(ward: Ward) -> None:
     ward.send()
-    missing = {title: query for title, query in panel_queries() if not ward.prometheus.query(query)}
-    assert missing == {}
+    for title, query in panel_queries():
+        wait_until(lambda q=query: ward.prometheus.query(q), PATIENCE_S, f"{title} has data")  # type: ignore[misc]
 
 
 def test_a_database_that_is_down(ward: Ward) -> None:
     ward.database.stop()
     ward.comes("SbnodeQueueDown")
-    assert ward.prometheus.query("sbnode_disk_free_bytes"), "all else is there"
+    wait_until(lambda: ward.prometheus.query("sbnode_disk_free_bytes"), PATIENCE_S, "all else is there")
     assert not ward.prometheus.fires("SbnodeDown")
     ward.database.start_again()
     ward.goes("SbnodeQueueDown")
