@@ -7,15 +7,18 @@ import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 import pydicom
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
-from sbnode.filing import filing_digest, patient_digest
+from sbnode.filing import filing_digest, patient_digest, tag_of
 
 __all__ = ["PARSER_FAULTS", "Instance", "Series", "SeriesKey", "instance_of", "is_uid", "read_file", "read_instance"]
 
@@ -39,6 +42,8 @@ PARSER_FAULTS = (
 # what matters is that a UID can name a file.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _UID_MAX_CHARACTERS = 64
+_PLAIN_VRS = frozenset({"CS", "DS", "IS", "LO", "SH", "UI"})
+_tag = cache(tag_of)
 
 
 def is_uid(value: str) -> bool:
@@ -206,12 +211,33 @@ def _uid(dataset: Dataset, keyword: str) -> str:
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
+    """The value as text; numbers as they are written, with backslashes between them."""
+    if (tag := _tag(keyword)) not in dataset:
+        return ""
+    element = dataset.get_item(tag)
+    plain = _plain(element)
+    if plain is not None:
+        return plain
+    value = dataset[tag].value
     if value is None:
         return ""
     if isinstance(value, (MultiValue, list, tuple)):
         return "\\".join(str(part) for part in value)
     return str(value).strip()
+
+
+def _plain(element: DataElement | RawDataElement) -> str | None:
+    """The text of an element that is not decoded yet and whose bytes are its text; None of any other.
+
+    Every slice that comes passes here, and decoding by pydicom takes long (`python -m benchmarks.receive`).
+    """
+    if not isinstance(element, RawDataElement) or not element.value or not element.value.isascii():
+        return None
+    vr = element.VR or dictionary_VR(element.tag)
+    several = vr != "DS" and b"\\" in element.value
+    if vr not in _PLAIN_VRS or several or b"\x1b" in element.value:
+        return None
+    return element.value.decode("ascii").rstrip(" \0").strip()
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
@@ -223,6 +249,6 @@ def _integer(dataset: Dataset, keyword: str) -> int | None:
 
 def _floats(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in _text(dataset, keyword).split("\\") if part)
+        return tuple(float(part) for part in _text(dataset, keyword).split("\\") if part.strip())
     except ValueError:
         return ()

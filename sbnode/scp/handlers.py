@@ -18,7 +18,6 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from sbnode.audit import Participant
@@ -27,6 +26,7 @@ from sbnode.errors import NotUnderstood, ReceiveError, SpoolError, StorageFull, 
 from sbnode.log import fault, get_logger, short_hash
 from sbnode.scp.admission import peer_address, rejection
 from sbnode.scp.intake import Intake
+from sbnode.scp.messages import DataSet, DataTransfer
 from sbnode.scp.observer import Observer
 from sbnode.scp.watch import CompletionWatch
 from sbnode.series import is_uid
@@ -34,7 +34,7 @@ from sbnode.spool import Commitments, Report, Request, Stored
 
 __all__ = ["Handlers", "Store"]
 
-Store = Callable[[str, str, str, str, bytes], Stored]
+Store = Callable[[str, str, str, str, bytes, str], Stored]
 """``Spool.store``."""
 Limit = Literal["rejected_limit", "rejected_caller_limit"]
 
@@ -177,12 +177,10 @@ class Handlers:
         """Count the fragments of data sets as they come, and abort who sends more than memory is meant
         for.
         """
-        if not isinstance(event.pdu, P_DATA_TF) or event.assoc not in self._associations:
+        pdu = cast(object, event.pdu)
+        if not isinstance(pdu, DataTransfer) or event.assoc not in self._associations:
             return
-        fragments = (cast(bytes, item.data) for item in event.pdu.presentation_data_value_items)
-        # A fragment begins with a byte whose first bit tells commands from data sets (PS3.8 E.2). On one without that
-        # byte, pynetdicom ends the association.
-        data_bytes = sum(len(fragment) - 1 for fragment in fragments if fragment and not fragment[0] & 1)
+        data_bytes = pdu.data_bytes
         association = event.assoc
         if self._drips(association, data_bytes):
             get_logger().error("association_aborted", reason="a request that comes too slowly")
@@ -229,11 +227,11 @@ class Handlers:
         if not isinstance(event.request, C_STORE):
             return _UNRECOGNIZED_OPERATION  # pynetdicom asks here for every request in a context of a storage class
         started_s = time.perf_counter()
-        data_set = cast(BytesIO, event.request.DataSet).getvalue()
-        status, new = self._status(event, data_set)
-        self._intake.give_back(event.assoc, len(data_set))
+        status, new = self._status(event)
+        length = len(cast(DataSet, event.request.DataSet).getbuffer())
+        self._intake.give_back(event.assoc, length)
         seconds = time.perf_counter() - started_s
-        self._observer.answered(_calling_ae_title(event.assoc), status, len(data_set), new, seconds)
+        self._observer.answered(_calling_ae_title(event.assoc), status, length, new, seconds)
         return status
 
     def on_n_action(self, event: Event) -> tuple[int, None]:
@@ -279,10 +277,10 @@ class Handlers:
             get_logger().error("commitment_not_kept", **fault(error))
             return _PROCESSING_FAILURE
 
-    def _status(self, event: Event, data_set: bytes) -> tuple[int, bool]:
+    def _status(self, event: Event) -> tuple[int, bool]:
         sop_instance_uid = str(cast(C_STORE, event.request).AffectedSOPInstanceUID)
         try:
-            stored = self._stored(event, sop_instance_uid, data_set)
+            stored = self._stored(event, sop_instance_uid)
         except ReceiveError as error:
             status: int = error.dimse_status
             _log_refusal(sop_instance_uid, status, error)
@@ -304,14 +302,21 @@ class Handlers:
             return SUCCESS, stored.new
         return status, False
 
-    def _stored(self, event: Event, sop_instance_uid: str, data_set: bytes) -> Stored:
+    def _stored(self, event: Event, sop_instance_uid: str) -> Stored:
         sop_class_uid = str(event.request.AffectedSOPClassUID)
         if sop_class_uid != event.context.abstract_syntax:
             raise WrongSopClass("the C-STORE request is of another SOP Class than its Presentation Context")
         if not is_uid(sop_instance_uid):
             raise NotUnderstood("the Affected SOP Instance UID is not a UID")
-        calling_ae_title = _calling_ae_title(event.assoc)
-        return self._store(sop_class_uid, sop_instance_uid, event.context.transfer_syntax, calling_ae_title, data_set)
+        data_set = cast(DataSet, cast(C_STORE, event.request).DataSet)
+        return self._store(
+            sop_class_uid,
+            sop_instance_uid,
+            event.context.transfer_syntax,
+            _calling_ae_title(event.assoc),
+            data_set.getvalue(),
+            data_set.sha256,
+        )
 
     def _tell_added(self, association: Association) -> None:
         with self._lock:

@@ -13,13 +13,17 @@ import ssl
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import RequestHandler
+
+from sbnode.scp.messages import P_DATA_TF, DataTransfer, Messages
 
 __all__ = ["AssociationHandler"]
 
@@ -96,6 +100,13 @@ class _UpperLayer(DULServiceProvider):
             time.sleep(_CLOSED_WAIT_S)  # closed meanwhile; what follows notices
         return bool(super()._is_transport_event())
 
+    def _decode_pdu(self, bytestream: bytearray) -> Any:
+        if bytestream[0] != P_DATA_TF:
+            return super()._decode_pdu(bytestream)
+        pdu = DataTransfer.of(bytestream)
+        evt.trigger(self.assoc, evt.EVT_PDU_RECV, {"pdu": pdu})
+        return pdu, "Evt10"
+
     def stop_dul(self) -> bool:
         if self.state_machine.current_state != "Sta1":
             return False
@@ -111,7 +122,7 @@ class _UpperLayer(DULServiceProvider):
             self._bell.close()
 
 
-class _Messages(DIMSEServiceProvider):
+class _Messages(Messages):
     """Hands whole messages to the thread that answers them."""
 
     def __init__(self, association: Association, happened: threading.Event) -> None:
@@ -129,6 +140,19 @@ class _Messages(DIMSEServiceProvider):
         return found
 
 
+def _serve_all(association: Association, serve: Callable[[Any, int], None], message: Any, context_id: int) -> None:
+    """Serve a request and those that follow it. Between two of them, pynetdicom's own loop sleeps for a millisecond.
+
+    A report of a commitment comes in a thread of its own, which takes no other request.
+    """
+    serve(message, context_id)
+    while threading.current_thread() is association and association.is_established:
+        number, following = association.dimse.get_msg()
+        if number is None:
+            return
+        serve(following, number)
+
+
 class AssociationHandler(RequestHandler):
     """Makes the association of a connection."""
 
@@ -139,6 +163,7 @@ class AssociationHandler(RequestHandler):
         upper_layer.socket, upper_layer.event_queue = association.dul.socket, association.dul.event_queue
         association.dul = upper_layer
         association.dimse = _Messages(association, happened)
+        association._serve_request = partial(_serve_all, association, association._serve_request)  # type: ignore[method-assign]
         # These set the timers of the upper layer.
         association.acse_timeout = association.acse_timeout
         association.network_timeout = association.network_timeout

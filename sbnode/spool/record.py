@@ -45,9 +45,9 @@ class Record:
     """Of who sent it."""
 
     @classmethod
-    def of(cls, instance: Instance, data_set: bytes, calling_ae_title: str) -> Record:
-        """Describe ``data_set``, whose header facts are ``instance``."""
-        return cls(instance, sha256(data_set).hexdigest(), len(data_set), calling_ae_title)
+    def of(cls, instance: Instance, data_set: bytes, calling_ae_title: str, digest: str = "") -> Record:
+        """Describe ``data_set``, whose header facts are ``instance``; ``digest`` is its SHA-256 where it is known."""
+        return cls(instance, digest or sha256(data_set).hexdigest(), len(data_set), calling_ae_title)
 
     def prefix(self) -> bytes:
         """Return all that precedes the data set in its file."""

@@ -90,8 +90,11 @@ class Spool:
         transfer_syntax_uid: str,
         calling_ae_title: str,
         dataset_bytes: bytes,
+        digest: str = "",
     ) -> Stored:
         """Keep a data set as it was received. When this returns, it survives a power cut.
+
+        ``digest`` is its SHA-256, hexadecimal, where that was computed as it came.
 
         A SOP Instance UID names one image in a study: the first one stays. The same image with other attributes of
         patient or study takes its place: so archives send studies again after a correction or merge of patients. What a
@@ -105,7 +108,7 @@ class Spool:
             OSError: the device failed in another way.
         """
         instance = self._parse(sop_class_uid, sop_instance_uid, transfer_syntax_uid, dataset_bytes)
-        record = Record.of(instance, dataset_bytes, calling_ae_title)
+        record = Record.of(instance, dataset_bytes, calling_ae_title, digest)
         with _storage_full():
             while (kept := self._kept(record)) is None:
                 # When another association is faster, look at what it stored.

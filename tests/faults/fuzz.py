@@ -36,13 +36,14 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
-from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
+from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.presentation import build_context
 from pynetdicom.transport import AddressInformation
 
 from sbnode import log
 from sbnode.config import Config, Log
 from sbnode.scp.handlers import Handlers
+from sbnode.scp.messages import P_DATA_TF, DataSet, DataTransfer, Messages
 from sbnode.scp.observer import Silent
 from sbnode.scp.transport import _PduStream
 from sbnode.scp.watch import CompletionWatch
@@ -137,6 +138,7 @@ class InProcess:
         for event, handler in self.handlers.bindings():
             association.bind(event, handler)
         association.acse = _Rejections()  # type: ignore[assignment]
+        association.dimse = Messages(association)
         association._accepted_cx = {}
         for number, (abstract, transfer) in CONTEXTS.items():
             association._accepted_cx[number] = _context(number, abstract, transfer)
@@ -148,7 +150,8 @@ class InProcess:
         request.AffectedSOPClassUID = CTImageStorage
         uid = next(value for tag, value in message.command if tag == 0x00001000)
         request.AffectedSOPInstanceUID = uid.rstrip(b"\0").decode()
-        request.DataSet = BytesIO(message.data_set or b"")
+        request.DataSet = DataSet()
+        request.DataSet.append(memoryview(message.data_set or b""))
         abstract, transfer = CONTEXTS[message.context_id]
         context = _context(message.context_id, abstract, transfer).as_tuple
         status = self.handlers.on_c_store(
@@ -159,7 +162,7 @@ class InProcess:
         return f"0x{status:04X}"
 
     def _stream(self, content: bytes) -> str:
-        """Read PDUs as the transport does, decode them as pynetdicom does, and hand on the events."""
+        """Read and decode PDUs as the receiver does, and hand on the events."""
         association = self._association()
         stream, source = _PduStream(PDU_LIMIT_BYTES, 60.0), BytesIO(content)
         try:
@@ -173,21 +176,19 @@ class InProcess:
         return "read"
 
     def _event(self, association: Any, content: bytes) -> bool:
-        pdu = {1: A_ASSOCIATE_RQ, 4: P_DATA_TF}.get(content[0], lambda: None)()
-        if pdu is None:
-            return False
         try:
-            pdu.decode(content)
-            primitive = pdu.to_primitive()
+            pdu = _decoded(content)
         except Exception:  # as pynetdicom does: Evt19, an A-ABORT
             return False
+        if pdu is None:
+            return False
         if isinstance(pdu, A_ASSOCIATE_RQ):
-            association.requestor.primitive = primitive
+            association.requestor.primitive = pdu.to_primitive()
             self.handlers.on_requested(Event(association, evt.EVT_REQUESTED))
             return not association._kill
         self.handlers.on_pdu(Event(association, evt.EVT_PDU_RECV, {"pdu": pdu}))
         try:
-            association.dimse.receive_primitive(primitive)
+            association.dimse.receive_primitive(pdu.to_primitive())
         except Exception:  # as pynetdicom does
             return False
         number, message = association.dimse.get_msg()
@@ -211,10 +212,20 @@ def _context(number: int, abstract: str, transfer: str) -> Any:
     return context
 
 
-def _request(content: bytes) -> Any:
+def _decoded(content: bytes) -> A_ASSOCIATE_RQ | DataTransfer | None:
+    if content[0] == P_DATA_TF:
+        return DataTransfer.of(bytearray(content))
+    return _requested(content) if content[0] == 1 else None
+
+
+def _requested(content: bytes) -> A_ASSOCIATE_RQ:
     pdu = A_ASSOCIATE_RQ()
     pdu.decode(content)
-    return pdu.to_primitive()
+    return pdu
+
+
+def _request(content: bytes) -> Any:
+    return _requested(content).to_primitive()
 
 
 def _next_pdu(stream: _PduStream, source: BytesIO) -> bytes:
