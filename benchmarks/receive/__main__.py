@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sbnode.config import Config
 from sbnode.scp.server import Receiver
 from sbnode.spool import Spool
+from sbnode.spool.durable import flush
 
 HOST = "127.0.0.1"
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
@@ -36,7 +38,9 @@ _ABOUT = """`python -m benchmarks.receive --out benchmarks/results/receive.md`
 
 CT slices of 512 x 512, split over the senders (DCMTK's storescu), on one machine with the senders. sbnode reads each
 header, keeps a checksum, and answers when file and folder are flushed to the device; storescp flushes nothing. Both
-with TCP_NODELAY. CPU s: of the receiver, its children included."""
+with TCP_NODELAY. CPU s: of the receiver, its children included. "Files alone": as many threads as senders write the
+same files, name them and flush file and folder, and nothing comes over a network: with storescp's time, what could be
+reached at most."""
 _IDLE_ASSOCIATIONS, _IDLE_S = 20, 10.0
 _REAPED_S = 1.5
 """Until storescp has collected the processes of its associations."""
@@ -173,7 +177,36 @@ def measure(slices: int, senders: tuple[int, ...], folder: Path) -> list[Row]:
                 time.sleep(_REAPED_S)
                 cpu = cpu_seconds(process) - before
             rows.append(Row(name, count, seconds, slices // count * count, size / 1e6, cpu))
+        seconds, cpu = write_files(folders, folder / f"files-{count}")
+        rows.append(Row("files alone", count, seconds, slices // count * count, size / 1e6, cpu))
     return rows
+
+
+def write_files(folders: list[Path], target: Path) -> tuple[float, float]:
+    """Copy the files of each folder into ``target``, flushing each and its name.
+
+    Returns:
+        How long that took, and how long it computed, in seconds.
+    """
+    names = target / "names"
+    names.mkdir(parents=True)
+    contents = [[path.read_bytes() for path in folder.iterdir()] for folder in folders]
+
+    def write(sender: int) -> None:
+        for number, content in enumerate(contents[sender]):
+            unfinished = target / f"{sender}-{number}"
+            with unfinished.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(unfinished, names / unfinished.name)
+            flush(names)
+            unfinished.unlink()
+
+    started, before = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(len(folders)) as threads:
+        list(threads.map(write, range(len(folders))))
+    return time.perf_counter() - started, time.process_time() - before
 
 
 def idle_cpu_seconds(associations: int, folder: Path) -> float:
