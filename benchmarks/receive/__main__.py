@@ -29,6 +29,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from sbnode.config import Config
 from sbnode.scp.server import Receiver
+from sbnode.service.process import leave_values_unjudged
 from sbnode.spool import Spool
 from sbnode.spool.durable import flush
 
@@ -131,6 +132,7 @@ def serve(folder: Path, port: int) -> None:
     config = Config.model_validate(
         {"node": {"host": HOST, "port": port}, "receive": {"calling_ae_titles": ["STORESCU"]}}
     )
+    leave_values_unjudged()
     spool = Spool(folder, 0)
     Receiver(config, spool, lambda study, series: None).start()
     while True:

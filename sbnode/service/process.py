@@ -14,11 +14,13 @@ from pathlib import Path
 from threading import Event
 from types import FrameType
 
+import pydicom.config
+
 from sbnode.config import Config
 from sbnode.errors import ConfigError, SpoolError, unusable
 from sbnode.spool import Spool
 
-__all__ = ["Signals", "node_command", "open_spool", "reload_held", "signals", "take_role"]
+__all__ = ["Signals", "leave_values_unjudged", "node_command", "open_spool", "reload_held", "signals", "take_role"]
 
 _POLL_S = 0.5
 _PREDECESSOR_S = 2.0
@@ -69,6 +71,15 @@ def take_role(spool: Spool) -> int:
             time.sleep(0.1)
         else:
             return descriptor
+
+
+def leave_values_unjudged() -> None:
+    """Have pydicom take the values of this process's data sets as they are.
+
+    It judges every UID and value by its Value Representation and warns, which takes long (`python -m
+    benchmarks.receive`) and changes nothing: what the node goes by, it checks itself.
+    """
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
 def node_command(config_file: Path | None, *arguments: str) -> list[str]:

@@ -25,7 +25,7 @@ from sbnode.service.manager import tell_manager
 from sbnode.service.notices import Notices
 from sbnode.service.overview import Gatherer
 from sbnode.service.periodic import Periodic
-from sbnode.service.process import open_spool, signals, take_role
+from sbnode.service.process import leave_values_unjudged, open_spool, signals, take_role
 from sbnode.service.retention import Retention
 from sbnode.service.settings import Settings, write
 from sbnode.service.supervisor import Supervisor
@@ -55,6 +55,7 @@ def serve(config: Config, config_file: Path | None, *, with_worker: bool) -> Non
         QueueUnavailable: the queue's database doesn't answer.
     """
     told = signals()
+    leave_values_unjudged()
     settings = Settings(config, config_file)
     spool = open_spool(config)
     role = take_role(spool)
