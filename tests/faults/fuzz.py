@@ -178,17 +178,18 @@ class InProcess:
     def _event(self, association: Any, content: bytes) -> bool:
         try:
             pdu = _decoded(content)
+            primitive = pdu.to_primitive() if pdu is not None else None
         except Exception:  # as pynetdicom does: Evt19, an A-ABORT
             return False
         if pdu is None:
             return False
         if isinstance(pdu, A_ASSOCIATE_RQ):
-            association.requestor.primitive = pdu.to_primitive()
+            association.requestor.primitive = primitive
             self.handlers.on_requested(Event(association, evt.EVT_REQUESTED))
             return not association._kill
         self.handlers.on_pdu(Event(association, evt.EVT_PDU_RECV, {"pdu": pdu}))
         try:
-            association.dimse.receive_primitive(pdu.to_primitive())
+            association.dimse.receive_primitive(primitive)
         except Exception:  # as pynetdicom does
             return False
         number, message = association.dimse.get_msg()
