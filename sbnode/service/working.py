@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sbnode import log, metrics
 from sbnode.audit import Audit
@@ -49,51 +50,84 @@ def work(config: Config, config_file: Path | None, *, supervised: bool) -> None:
         QueueUnavailable: the database of the queue doesn't answer.
         ModelError: a model can't be used.
     """
+    told = signals()
+    if supervised:
+        Thread(target=_wait_for_parent, args=(told.stop,), daemon=True).start()
+    process = _start(config, config_file, told.stop, supervised=supervised)
+    told.wait(process.begin_anew)
+    process.end()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WorkerProcess:
+    """The parts of the worker process, at work."""
+
+    config: Config
+    command: list[str]
+    """What starts this process."""
+    stop: Event
+    settings: Settings
+    lease: Lease
+    audit: Audit
+    worker: Worker
+    adoption: Periodic
+
+    def begin_anew(self) -> None:
+        """Become a process with the configuration that the file now holds, after the step that runs."""
+        if not self.settings.reload():
+            return
+        self.adoption.stop()
+        self.worker.drain(LONGEST_STEP_S, self.stop, self.config.node.drain_s)
+        if self.stop.is_set():
+            return
+        log.get_logger().info("worker_begins_anew", worker=self.config.queue.worker)
+        self.audit.close()
+        sys.stderr.flush()
+        with reload_held():
+            os.execv(self.command[0], self.command)
+
+    def end(self) -> NoReturn:
+        """End the process; running steps have ``node.drain_s``."""
+        drained = self.worker.drain(self.config.node.drain_s)
+        self.audit.close()
+        log.get_logger().info("worker_stopped", worker=self.config.queue.worker, drained=drained)
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _start(config: Config, config_file: Path | None, stop: Event, *, supervised: bool) -> _WorkerProcess:
     # The models and DBOS are heavy; the receiving process does without them.
     from sbnode import pipeline
     from sbnode.jobs.steps import Steps
     from sbnode.jobs.worker import Worker
 
-    told = signals()
-    if supervised:
-        Thread(target=_wait_for_parent, args=(told.stop,), daemon=True).start()
     spool = open_spool(config)
     lease = Lease(spool.path, config.queue.worker, wait_s=config.node.drain_s + PREDECESSOR_S if supervised else 0)
     models = pipeline.Models.open(config)
-    _wait_for_space(spool, told.stop)
+    _wait_for_space(spool, stop)
     queue = JobClient(config, spool)
     audit = Audit.open(config.audit, config.node.ae_title)
     worker = Worker(config, Steps(config, spool, models, pipeline.run, audit=audit))
     worker.start(queue.left_over())
-    facts = [
-        metrics.ModelFacts(model.description.name, model.description.version, model.description.sha256)
-        for model in (models.occupancy, models.region)
-    ]
-    lease.announce(facts)
-    logger = log.get_logger()
-    logger.info("working", worker=config.queue.worker, shadow=config.shadow)
+    lease.announce(
+        [
+            metrics.ModelFacts(model.description.name, model.description.version, model.description.sha256)
+            for model in (models.occupancy, models.region)
+        ]
+    )
+    log.get_logger().info("working", worker=config.queue.worker, shadow=config.shadow)
     adoption = Periodic("adoption", ADOPTION_S, _Adoption(config, config_file, queue, worker).turn)
     adoption.start()
-    settings = Settings(config, config_file)
-
-    def begin_anew() -> None:
-        if settings.reload():
-            adoption.stop()
-            worker.drain(LONGEST_STEP_S, told.stop, config.node.drain_s)
-            if not told.stop.is_set():
-                logger.info("worker_begins_anew", worker=config.queue.worker)
-                audit.close()
-                sys.stderr.flush()
-                command = node_command(config_file, "work", *(["--supervised"] if supervised else []))
-                with reload_held():
-                    os.execv(command[0], command)
-
-    told.wait(begin_anew)
-    drained = worker.drain(config.node.drain_s)
-    audit.close()
-    logger.info("worker_stopped", worker=config.queue.worker, drained=drained)
-    sys.stderr.flush()
-    os._exit(0)
+    return _WorkerProcess(
+        config=config,
+        command=node_command(config_file, "work", *(["--supervised"] if supervised else [])),
+        stop=stop,
+        settings=Settings(config, config_file),
+        lease=lease,
+        audit=audit,
+        worker=worker,
+        adoption=adoption,
+    )
 
 
 def adopt(config: Config, name: str) -> None:
