@@ -5,6 +5,7 @@ What a command doesn't need is imported where it is needed, so that `sbnode --he
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from sbnode.config import load_config
-from sbnode.errors import ConfigError, ModelError, SbnodeError, SeriesError
+from sbnode.config import Config, load_config
+from sbnode.errors import ConfigError, ModelError, SbnodeError, SeriesError, unusable
 from sbnode.shell import destination_names, queue_ids
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "err",
     "exit_codes",
     "out",
+    "prepare",
     "print_items",
     "progress",
     "queue",
@@ -123,6 +125,24 @@ def _fail(kind: str, error: Exception, code: ExitCode) -> None:
     err.print(f"[bold red]{kind}:[/bold red] ", end="")
     err.print(str(error) or type(error).__name__, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code) from error
+
+
+def prepare(config: Path | None) -> Config:
+    """Load the configuration of a process of the node; set up its logs and the folder of the counters that they share.
+
+    Raises as `load_config` does, and ConfigError or SpoolError where the folder can't be made.
+    """
+    from sbnode import log
+
+    settings = load_config(config)
+    log.configure(settings.log)
+    folder = settings.spool.path.resolve() / "metrics"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(f"spool.path: {settings.spool.path}", error) from error
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    return settings
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Commands of `sbnode` with more to say than fits into its first file."""
+"""The commands of `sbnode`, by what they are about."""
