@@ -101,11 +101,11 @@ class JobClient:
         """Name the queues of ``config`` from now on."""
         self._queues = queues.names(config)
 
-    def submit(self, study: Sequence[Series]) -> str:
-        """Queue a complete study and return its id; the same instances again change nothing."""
-        return self._submit(study)
+    def submit(self, study: Sequence[Series], *, again: bool = False) -> str:
+        """Queue a complete study and return its id; the same instances again change nothing.
 
-    def _submit(self, study: Sequence[Series], *arguments: bool) -> str:
+        With ``again``, its job is done once more if it ended without results.
+        """
         manifest = Manifest.of(study)
         manifest.write(self._spool, manifest.study_id)
         options: EnqueueOptions = {
@@ -114,7 +114,7 @@ class JobClient:
             "workflow_id": manifest.study_id,
             "app_version": queues.WORKFLOWS_VERSION,
         }
-        self._client.enqueue(options, manifest.study_id, *arguments)
+        self._client.enqueue(options, manifest.study_id, again)
         return manifest.study_id
 
     def census(self) -> tuple[QueueGroup, ...]:
@@ -257,7 +257,7 @@ class JobClient:
         # Anew rather than rewound, which would keep the arguments. Its job is left to the worker, who knows which it
         # is now: one that other settings replace would give results beside those of the new one.
         self._client.delete_workflows([one.workflow_id for one in known if _STATES[one.status] not in _GOING_ON])
-        return self._submit(study, True)
+        return self.submit(study, again=True)
 
     def held(self, prefix: str = "") -> list[Item]:
         """Return what shadow mode held back: all, or of what ``find`` returns; oldest first."""

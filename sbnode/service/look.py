@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 from sbnode import log
 from sbnode.errors import SbnodeError
 
-__all__ = ["Look"]
+__all__ = ["Answer", "Look"]
 
 T = TypeVar("T")
+
+
+class Answer(Generic[T]):
+    """What ``call`` returns or raises, in a thread that may take for ever: it ends with the process."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._value: list[T] = []
+        self._error: Exception | None = None
+        self._call = call
+        self._thread = Thread(target=self._run, name="answer", daemon=True)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the call has returned or raised."""
+        return not self._thread.is_alive()
+
+    def wait(self, timeout_s: float) -> T:
+        """Return or raise what the call did.
+
+        Raises:
+            TimeoutError: it isn't done.
+        """
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise TimeoutError
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+    def _run(self) -> None:
+        try:
+            self._value.append(self._call())
+        except Exception as error:  # raised again where it is waited for
+            self._error = error
 
 
 class Look(Generic[T]):
@@ -23,30 +58,25 @@ class Look(Generic[T]):
     def __init__(self, ask: Callable[[], T], patience_s: float) -> None:
         self._ask, self._patience_s = ask, patience_s
         self._lock = Lock()
-        self._asked: _Asked[T] | None = None
+        self._asked: Answer[T | None] | None = None
 
     def __call__(self) -> T | None:
         """Return the answer; None when none came in time, or the question failed."""
         with self._lock:
-            if self._asked is None or self._asked.ended.is_set():
-                self._asked = _Asked(self._ask)
+            if self._asked is None or self._asked.ended:
+                self._asked = Answer(self._look)
             asked = self._asked
-        return asked.answer if asked.ended.wait(self._patience_s) else None
-
-
-class _Asked(Generic[T]):
-    def __init__(self, ask: Callable[[], T]) -> None:
-        self.ended = Event()
-        self.answer: T | None = None
-        Thread(target=self._run, args=(ask,), name="look", daemon=True).start()
-
-    def _run(self, ask: Callable[[], T]) -> None:
         try:
-            self.answer = ask()
+            return asked.wait(self._patience_s)
+        except TimeoutError:
+            return None
+
+    def _look(self) -> T | None:
+        try:
+            return self._ask()
         except SbnodeError:
-            self.answer = None
+            return None
         except Exception as error:
             # The thread's boundary: whoever asks gets the same None, and the log says what nobody foresaw.
             log.get_logger().error("look_failed", **log.fault(error))
-        finally:
-            self.ended.set()
+            return None

@@ -10,8 +10,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from threading import Lock, Thread
-from typing import Generic, Literal, TypeVar
+from threading import Lock
+from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,6 +26,7 @@ from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.progress import read_progress
 from sbnode.metrics import QueueState
 from sbnode.scp.server import Receiver
+from sbnode.service.look import Answer
 from sbnode.service.recent import recent_results, with_deliveries
 from sbnode.spool import Spool
 from sbnode.status import PageSource, words
@@ -45,8 +46,6 @@ _LOOKED_AT = 200
 """Among so many studies and jobs that ended last, rejected ones are looked for."""
 _STAGES = tuple(words.STAGES)
 _EMPTY = QueueState(0, 0.0)
-
-_T = TypeVar("_T")
 
 
 class Gatherer:
@@ -79,8 +78,8 @@ class Gatherer:
         self._lock = Lock()
         self._last: shown.Overview | None = None
         self._last_s = float("-inf")
-        self._asking: _Answer[tuple[shown.Queue, list[Item]]] | None = None
-        self._retrying: _Answer[int] | None = None
+        self._asking: Answer[tuple[shown.Queue, list[Item]]] | None = None
+        self._retrying: Answer[int] | None = None
         self._retry_lock = Lock()
 
     def use(self, config: Config) -> None:
@@ -138,7 +137,7 @@ class Gatherer:
         """Return what the queue knows, and the deliveries of ``jobs``; None when it doesn't answer in time."""
         wait_s = _QUEUE_S if self._asking is None else _STILL_S
         if self._asking is None:
-            self._asking = _Answer(lambda: (_queue(self._config, self._queue), self._queue.deliveries(jobs)))
+            self._asking = Answer(lambda: (_queue(self._config, self._queue), self._queue.deliveries(jobs)))
         asking = self._asking
         try:
             return asking.wait(wait_s)
@@ -164,7 +163,7 @@ class Gatherer:
             with self._retry_lock:
                 if self._retrying is not None and not self._retrying.ended:
                     raise QueueUnavailable("the database of the queue doesn't answer")
-                self._retrying = _Answer(start)
+                self._retrying = Answer(start)
                 retrying = self._retrying
             return retrying.wait(_RETRY_S)
         except (TimeoutError, SQLAlchemyError) as error:
@@ -177,41 +176,6 @@ class Gatherer:
         with suppress(SpoolError):
             return Manifest.read(self._spool, name).study_instance_uid
         return None
-
-
-class _Answer(Generic[_T]):
-    """What a call returns or raises, in a thread that may take for ever: it ends with the process."""
-
-    def __init__(self, call: Callable[[], _T]) -> None:
-        self._value: list[_T] = []
-        self._error: Exception | None = None
-        self._call = call
-        self._thread = Thread(target=self._run, name="status-queue", daemon=True)
-        self._thread.start()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the call has returned or raised."""
-        return not self._thread.is_alive()
-
-    def wait(self, timeout_s: float) -> _T:
-        """Return or raise what the call did.
-
-        Raises:
-            TimeoutError: it isn't done.
-        """
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            raise TimeoutError
-        if self._error is not None:
-            raise self._error
-        return self._value[0]
-
-    def _run(self) -> None:
-        try:
-            self._value.append(self._call())
-        except Exception as error:  # raised again where it is waited for
-            self._error = error
 
 
 def _person(user: str, address: str) -> Participant:
