@@ -81,36 +81,14 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     Returns:
         Bone whose level is occupancy minus k.
     """
-    shape = occupancy.grid.shape
-    level = np.empty(shape, np.float32)
-    spacing_mm = occupancy.grid.spacing_mm
-    core, long_core = _canal_cores(occupancy.lumen, (CANAL_CORE_CELLS, LINE_CORE_CELLS))
-    margin = round(REACH_MM / spacing_mm) + int(np.ceil(4 * SMOOTH_MM / spacing_mm))
+    level = np.empty(occupancy.grid.shape, np.float32)
+    cores = _canal_cores(occupancy.lumen, (CANAL_CORE_CELLS, LINE_CORE_CELLS))
 
     def cut(start: int) -> None:
-        stop = min(start + SLAB_CELLS, shape[0])
-        low, high = max(start - margin, 0), min(stop + margin, shape[0])
-        inner = slice(start - low, stop - low)
-        bone = occupancy.bone[low:high].astype(np.float32)
-        if not bone.any():
-            level[start:stop] = -0.5
-            return
-        k, highest = (field[inner] for field in _threshold(bone, spacing_mm, settings))
-        thin = _evidence(occupancy.sheet[start:stop])
-        near, near_long = (_near(cells[low:high])[inner] for cells in (core, long_core))
-        k += settings.lumen_shift * np.where(near, occupancy.lumen[start:stop], np.float32(0)) * (1 - thin)
-        k -= settings.sheet_shift * thin * _faint(highest)
-        level[start:stop] = bone[inner] - np.clip(k, settings.lowest, settings.highest)
-        sheet = occupancy.sheet[low:high].astype(np.float32)
-        plate = (_highest_along(sheet, RIDGE_CURVATURE) > 0) & (sheet > RIDGE_EVIDENCE) & (bone > settings.lowest)
-        plate &= ~ndimage.maximum_filter(occupancy.lumen[low:high] > np.float16(RIDGE_CANAL), 3)
-        raised = plate[inner]
-        level[start:stop][raised] = np.maximum(level[start:stop][raised], RIDGE_LEVEL)
-        lowered = near_long & _on_line(occupancy.lumen[low:high])[inner] & (sheet[inner] < LINE_SHEET)
-        level[start:stop][lowered] = np.minimum(level[start:stop][lowered], LINE_LEVEL)
+        level[start : start + SLAB_CELLS] = _slab(occupancy, cores, settings, start)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(cut, range(0, shape[0], SLAB_CELLS)))
+        list(pool.map(cut, range(0, len(level), SLAB_CELLS)))
     _drop_unseeded(level, occupancy.bone, settings.seed)
     present = level > 0
     return Bone(
@@ -122,9 +100,46 @@ def adaptive_threshold(occupancy: Occupancy, settings: Threshold) -> Bone:
     )
 
 
-def _evidence(sheet: NDArray[np.float16]) -> Array:
+def _slab(occupancy: Occupancy, cores: tuple[NDArray[np.bool_], ...], settings: Threshold, start: int) -> Array:
+    """The level of ``SLAB_CELLS`` slices from ``start``, found with what of their surroundings has a say in them.
+
+    Args:
+        occupancy: the whole grid.
+        cores: of canals, and of canals that are long.
+        settings: of the threshold.
+        start: first slice.
+    """
+    spacing_mm, count = occupancy.grid.spacing_mm, len(occupancy.bone)
+    margin = round(REACH_MM / spacing_mm) + int(np.ceil(4 * SMOOTH_MM / spacing_mm))
+    stop = min(start + SLAB_CELLS, count)
+    low, high = max(start - margin, 0), min(stop + margin, count)
+    inner = slice(start - low, stop - low)
+    bone, sheet = (field[low:high].astype(np.float32) for field in (occupancy.bone, occupancy.sheet))
+    if not bone.any():
+        return np.full(bone[inner].shape, -0.5, np.float32)
+    lumen = occupancy.lumen[low:high]
+    near, near_long = (_near(cells[low:high])[inner] for cells in cores)
+    k, highest = (field[inner] for field in _threshold(bone, spacing_mm, settings))
+    thin = _evidence(sheet[inner])
+    k += settings.lumen_shift * np.where(near, lumen[inner], np.float32(0)) * (1 - thin)
+    k -= settings.sheet_shift * thin * _faint(highest)
+    level: Array = bone[inner] - np.clip(k, settings.lowest, settings.highest)
+    raised = _on_plate(bone, sheet, lumen, settings.lowest)[inner]
+    level[raised] = np.maximum(level[raised], RIDGE_LEVEL)
+    lowered = near_long & _on_line(lumen)[inner] & (sheet[inner] < LINE_SHEET)
+    level[lowered] = np.minimum(level[lowered], LINE_LEVEL)
+    return level
+
+
+def _on_plate(bone: Array, sheet: Array, lumen: NDArray[np.float16], lowest: float) -> NDArray[np.bool_]:
+    """Return where the evidence of a sheet is highest across it, of bone that no canal is beside."""
+    plate = (_highest_along(sheet, RIDGE_CURVATURE) > 0) & (sheet > RIDGE_EVIDENCE) & (bone > lowest)
+    return plate & ~ndimage.maximum_filter(lumen > np.float16(RIDGE_CANAL), 3)
+
+
+def _evidence(sheet: Array) -> Array:
     """Evidence of a sheet, 0..1 above its floor."""
-    evidence: Array = np.clip((sheet.astype(np.float32) - SHEET_FLOOR) / (1 - SHEET_FLOOR), 0, 1)
+    evidence: Array = np.clip((sheet - SHEET_FLOOR) / (1 - SHEET_FLOOR), 0, 1)
     return evidence
 
 
