@@ -11,8 +11,8 @@ from sbnode.inference.volume import Volume
 from sbnode.results.album import Page
 from sbnode.results.encapsulated import source_instances
 from sbnode.results.identity import Derivation
+from sbnode.results.origin import contributing_equipment, stamp
 from sbnode.results.report import NOTICE
-from sbnode.results.segmentation import contributing_equipment, stamp
 from sbnode.results.segments import bone_segment
 from sbnode.results.source import inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid

@@ -12,7 +12,7 @@ from pydicom.uid import UID, CTImageStorage, EncapsulatedSTLStorage, ExplicitVRL
 from sbnode import __version__
 from sbnode.inference.volume import Volume
 from sbnode.results.identity import Derivation
-from sbnode.results.segmentation import algorithm, contributing_equipment, stamp
+from sbnode.results.origin import algorithm, contributing_equipment, stamp
 from sbnode.results.segments import bone_segment
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid

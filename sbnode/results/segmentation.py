@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,16 +12,16 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.color import CIELabColor
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
-from sbnode import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, __version__
+from sbnode import __version__
 from sbnode.errors import NoSkullBase
 from sbnode.inference.bone import Bone
 from sbnode.inference.volume import Volume
 from sbnode.results.identity import Derivation
 from sbnode.results.native import native_masks
+from sbnode.results.origin import algorithm, contributing_equipment, stamp
 from sbnode.results.segments import (
     CATEGORY_MEANINGS,
     CODING_SCHEME,
@@ -30,10 +30,11 @@ from sbnode.results.segments import (
     bone_segment,
     inferred_segment,
 )
-from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
+from sbnode.results.source import inherit, read_header, result_series_number
+from sbnode.results.source_slices import reference_frames, slice_header
 from sbnode.results.uids import result_uid
 
-__all__ = ["algorithm", "build", "build_fine", "build_label_map", "contributing_equipment", "native_masks", "stamp"]
+__all__ = ["build", "build_fine", "build_label_map", "native_masks"]
 
 FINE_SERIES_STEP, LABEL_MAP_SERIES_STEP = 2000, 5000
 """Added to the Series Number, so that these series never have that of another source's segmentation or surface."""
@@ -149,7 +150,7 @@ class _Frames:
 def _finished(frames: _Frames, volume: Volume, derivation: Derivation) -> Dataset:
     header = read_header(volume)
     segmentation = _segmentation(frames, volume, header, derivation)
-    _reference_frames(segmentation, volume, frames.sources)
+    reference_frames(segmentation, volume, frames.sources)
     _settle(segmentation, derivation, frames.role)
     _identify_frames(segmentation)
     # highdicom drops the spacing of a sheared stack, without which OHIF shows nothing, and puts the source's measures
@@ -159,44 +160,6 @@ def _finished(frames: _Frames, volume: Volume, derivation: Derivation) -> Datase
     return segmentation
 
 
-def contributing_equipment(derivation: Derivation) -> hd.ContributingEquipment:
-    """Return the item of the Contributing Equipment Sequence that names this node and its model."""
-    return hd.ContributingEquipment(
-        manufacturer="sbnode",
-        manufacturer_model_name="sbnode",
-        software_versions=[__version__, f"{derivation.model.name} {derivation.model.version}"],
-        purpose_of_reference=codes.DCM.ProcessingEquipment,
-        contribution_datetime=derivation.made_at,
-        contribution_description="Segmentation of skull bone. Research, not a medical device.",
-    )
-
-
-def algorithm(derivation: Derivation, segment_number: int = 1) -> hd.AlgorithmIdentificationSequence:
-    """Return the Algorithm Identification (PS3.3 table 10-19) of a segment.
-
-    Certain bone is named after the model, inferred bone after the adaptive threshold that admitted it; each
-    names the other's parameters. One item each: the standard permits more, but highdicom 0.28 then refuses to
-    read the object.
-    """
-    model = {"model": derivation.model.name, "sha256": derivation.model.sha256, "region": derivation.region}
-    threshold = {f"threshold_{name}": str(value) for name, value in derivation.threshold.model_dump().items()}
-    if segment_number == INFERRED_LABEL:
-        return hd.AlgorithmIdentificationSequence(
-            name="sbnode adaptive threshold",
-            family=codes.DCM.AdaptiveFiltering,
-            version=__version__,
-            source="sbnode",
-            parameters={**threshold, **model, "model_version": derivation.model.version},
-        )
-    return hd.AlgorithmIdentificationSequence(
-        name=derivation.model.name,
-        family=codes.DCM.ArtificialIntelligence,
-        version=derivation.model.version,
-        source="sbnode",
-        parameters={**model, **threshold},
-    )
-
-
 def _segmentation(frames: _Frames, volume: Volume, header: Dataset, derivation: Derivation) -> hd.seg.Segmentation:
     region = derivation.region
     segments = [bone_segment(region)]
@@ -204,7 +167,7 @@ def _segmentation(frames: _Frames, volume: Volume, header: Dataset, derivation: 
         segments.append(inferred_segment(region))
     settings = derivation.settings
     return hd.seg.Segmentation(
-        source_images=[_shell(volume, k, header) for k in frames.sources],
+        source_images=[slice_header(volume, k, header) for k in frames.sources],
         pixel_array=frames.labels,
         segmentation_type=frames.encoding,
         segment_descriptions=[_description(segment, derivation) for segment in segments],
@@ -267,74 +230,6 @@ def _pixel_measures(volume: Volume, slices: range) -> hd.PixelMeasuresSequence:
     )
 
 
-def _shell(volume: Volume, k: int, header: Dataset) -> Dataset:
-    """Return what highdicom needs to know of slice ``k``, as the header of a single-frame CT image.
-
-    Patient and study are left empty here and taken over verbatim afterwards: highdicom refuses values that
-    occur in the field and re-encodes the rest.
-    """
-    stack, instance, shell = volume.stack, volume.instances[k], Dataset()
-    shell.SOPClassUID = CTImageStorage
-    shell.SOPInstanceUID = _slice_uid(volume, k)
-    shell.StudyInstanceUID = instance.key.study_instance_uid
-    shell.SeriesInstanceUID = instance.key.series_instance_uid
-    shell.FrameOfReferenceUID = frame_of_reference_uid(volume)
-    shell.PositionReferenceIndicator = header.get("PositionReferenceIndicator", "")
-    shell.Modality = "CT"
-    shell.PatientID = shell.PatientName = shell.PatientBirthDate = shell.PatientSex = ""
-    shell.AccessionNumber = shell.StudyID = ""
-    shell.StudyDate = shell.StudyTime = None
-    for keyword in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber"):
-        if header.get(keyword):
-            setattr(shell, keyword, header.get(keyword))
-    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        if keyword in header:
-            setattr(shell, keyword, header.get(keyword))
-    shell.Rows, shell.Columns = stack.rows, stack.columns
-    shell.SliceThickness = instance.slice_thickness_mm or 0.0
-    shell.PixelSpacing = [stack.row_spacing_mm, stack.column_spacing_mm]
-    shell.ImageOrientationPatient = [*stack.row_direction.tolist(), *stack.column_direction.tolist()]
-    shell.ImagePositionPatient = stack.origins_mm[k].tolist()
-    return shell
-
-
-def _is_multiframe(volume: Volume) -> bool:
-    return volume.instances[0].sop_class_uid != CTImageStorage
-
-
-def _slice_uid(volume: Volume, k: int) -> str:
-    """UID that names slice ``k`` while the object is built; for multi-frame sources replaced afterwards."""
-    if _is_multiframe(volume):
-        return result_uid(volume.instances[k].sop_instance_uid, f"slice.{k}")
-    return volume.instances[k].sop_instance_uid
-
-
-def _reference_frames(segmentation: Dataset, volume: Volume, slices: Sequence[int]) -> None:
-    """Let a segmentation of a multi-frame source refer to instances and frame numbers (PS3.3 table 10-3)."""
-    if not _is_multiframe(volume):
-        return
-    slice_of = {_slice_uid(volume, k): k for k in slices}
-    for group in segmentation.PerFrameFunctionalGroupsSequence:
-        if not group.DerivationImageSequence:
-            continue  # the frame lies on no source image
-        item = group.DerivationImageSequence[0].SourceImageSequence[0]
-        if item.ReferencedSOPInstanceUID not in slice_of:
-            continue  # highdicom shares an item between the segments: done already
-        k = slice_of[item.ReferencedSOPInstanceUID]
-        instance = volume.instances[k]
-        item.ReferencedSOPClassUID = instance.sop_class_uid
-        item.ReferencedSOPInstanceUID = instance.sop_instance_uid
-        item.ReferencedFrameNumber = volume.frames[k]
-    references = []
-    for uid in dict.fromkeys(i.sop_instance_uid for i in volume.instances):
-        reference = Dataset()
-        reference.ReferencedSOPClassUID = volume.instances[0].sop_class_uid
-        reference.ReferencedSOPInstanceUID = uid
-        references.append(reference)
-    segmentation.SourceImageSequence = references
-    segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references
-
-
 def _identify_frames(segmentation: Dataset) -> None:
     """Give every frame its segment's number; with one segment highdicom shares it, where few readers look."""
     shared = segmentation.SharedFunctionalGroupsSequence[0]
@@ -342,18 +237,6 @@ def _identify_frames(segmentation: Dataset) -> None:
         for group in segmentation.PerFrameFunctionalGroupsSequence:
             group.SegmentIdentificationSequence = shared.SegmentIdentificationSequence
         del shared.SegmentIdentificationSequence
-
-
-def stamp(result: Dataset, derivation: Derivation) -> None:
-    """Name the software in the file, and set the dates that highdicom takes from the clock to that of the job."""
-    made_at = derivation.made_at
-    result.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    result.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    result.SeriesDate = result.InstanceCreationDate = made_at.strftime("%Y%m%d")
-    result.SeriesTime = result.InstanceCreationTime = made_at.strftime("%H%M%S.%f")
-    for item in result.get("ContributingEquipmentSequence", []):
-        if item.get("ManufacturerModelName") == "highdicom":
-            item.ContributionDateTime = made_at.strftime("%Y%m%d%H%M%S.%f")
 
 
 def _settle(segmentation: Dataset, derivation: Derivation, role: str) -> None:

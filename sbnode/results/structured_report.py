@@ -19,8 +19,8 @@ from sbnode.inference.bone import Finding, Foramen
 from sbnode.inference.quality import Quality
 from sbnode.inference.volume import Volume
 from sbnode.results.identity import Derivation
+from sbnode.results.origin import contributing_equipment, stamp
 from sbnode.results.report import NOTICE, Report
-from sbnode.results.segmentation import contributing_equipment, stamp
 from sbnode.results.segments import CODING_SCHEME, bone_segment
 from sbnode.results.source import frame_of_reference_uid, inherit, read_header, result_series_number
 from sbnode.results.uids import result_uid
