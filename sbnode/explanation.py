@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sbnode.config import Config, Rule
 from sbnode.errors import SeriesError
 from sbnode.inference.selection import Choice, unusable
-from sbnode.matching import Value
+from sbnode.matching import shown
 from sbnode.plan import Judged, Plan, judge, make_plan, receivers, settings_of
 from sbnode.rules import Trial
 from sbnode.series import Instance, Series, SeriesKey
@@ -94,12 +94,8 @@ def _rule_line(rule: Rule, trials: Sequence[Trial]) -> str:
     if trial.miss is None:
         return f"rule {rule.name} fits"
     miss = trial.miss
-    found = " and ".join(map(_shown, miss.found)) or "missing or empty"
+    found = " and ".join(map(shown, miss.found)) or "missing or empty"
     return f"rule {rule.name} doesn't fit: {miss.keyword} is {found}; wanted: {miss.wanted}"
-
-
-def _shown(value: Value) -> str:
-    return f"'{value}'" if isinstance(value, str) else f"{value:g}"
 
 
 def _outcome(plan: Plan, config: Config) -> Iterator[str]:

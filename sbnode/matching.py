@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator, model_validator
+
+from sbnode.spelling import meant
 
 # The configuration imports this module, and a configuration without rules does without pydicom.
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["CALLING_AE_TITLE", "Keyword", "Matcher", "RegularExpression", "Value", "values_of"]
+__all__ = ["CALLING_AE_TITLE", "Keyword", "Matcher", "RegularExpression", "Value", "shown", "values_of"]
 
 CALLING_AE_TITLE = "CallingAETitle"
 """Stands among the keywords for the sender (PS3.8 section 9.3.2), which no data set names."""
@@ -42,8 +43,7 @@ def _keyword(value: str) -> str:
     from pydicom.datadict import keyword_dict
 
     if value != CALLING_AE_TITLE and value not in keyword_dict:
-        near = get_close_matches(value, (CALLING_AE_TITLE, *keyword_dict), n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        hint = meant(value, (CALLING_AE_TITLE, *keyword_dict))
         raise ValueError(f"'{value}' is not a keyword of the DICOM dictionary{hint}")
     return value
 
@@ -118,10 +118,10 @@ class Matcher(BaseModel):
     def _conditions(self) -> Iterator[tuple[str, _Condition]]:
         """Yield each condition in words, with what a value is asked."""
         if self.equals is not None:
-            yield _shown(self.equals), lambda value: value == _stripped(self.equals)
+            yield shown(self.equals), lambda value: value == _stripped(self.equals)
         if self.one_of is not None:
             wanted = {_stripped(one) for one in self.one_of}
-            yield f"one of {', '.join(map(_shown, self.one_of))}", lambda value: value in wanted
+            yield f"one of {', '.join(map(shown, self.one_of))}", lambda value: value in wanted
         if self.regex is not None:
             pattern = re.compile(self.regex)
             yield f"a text with /{self.regex}/", lambda value: isinstance(value, str) and bool(pattern.search(value))
@@ -185,5 +185,6 @@ def _is_within(value: Value, lowest: float | None, highest: float | None) -> boo
     return isinstance(value, float) and (lowest is None or value >= lowest) and (highest is None or value <= highest)
 
 
-def _shown(value: Value) -> str:
+def shown(value: Value) -> str:
+    """Return a value as people write it."""
     return f"'{value}'" if isinstance(value, str) else f"{value:g}"

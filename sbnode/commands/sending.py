@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sbnode.config import Config, load_config
 from sbnode.errors import ConfigError, SbnodeError
+from sbnode.spelling import meant
 from sbnode.terminal import ConfigOption, QueueId, complete_destinations, exit_codes, out, queue
 
 if TYPE_CHECKING:
@@ -95,10 +95,8 @@ def send(
 def _objects(config: Config, name: str) -> tuple[str, ...]:
     found = {one.name: one.objects for one in config.all_destinations}
     if name not in found:
-        near = get_close_matches(name, found, n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
         raise ConfigError(
-            f"no destination is named '{name}'{hint}; the configuration has: {', '.join(found) or 'none'}"
+            f"no destination is named '{name}'{meant(name, found)}; the configuration has: {', '.join(found) or 'none'}"
         )
     return found[name]
 

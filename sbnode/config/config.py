@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 
 from pydantic import BaseModel, model_validator
 
@@ -18,6 +17,7 @@ from sbnode.config.rules import Region, Rule, Selection
 from sbnode.config.section import Section
 from sbnode.config.spool import Retention, Spool
 from sbnode.config.status import Log, Monitoring, Status
+from sbnode.spelling import meant
 
 __all__ = ["Config"]
 
@@ -109,9 +109,7 @@ class Config(Section):
         for rule in self.rules:
             for name in rule.destinations or ():
                 if name not in known:
-                    near = get_close_matches(name, known, n=1)
-                    hint = f" (did you mean '{near[0]}'?)" if near else ""
-                    yield f"rule {rule.name}: no destination is named '{name}'{hint}"
+                    yield f"rule {rule.name}: no destination is named '{name}'{meant(name, known)}"
 
     @property
     def all_destinations(self) -> tuple[Destination | WebDestination, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from sbnode.config.config import Config
 from sbnode.document import read_document
 from sbnode.errors import ConfigError
+from sbnode.spelling import meant
 
 __all__ = ["load_config"]
 
@@ -58,9 +58,7 @@ def _nearest(location: tuple[int | str, ...]) -> str:
         fields = models[0].model_fields if models else {}
         # The other parts are places in a list, keys of a mapping, or name one type of several.
         section = fields[part].annotation if isinstance(part, str) and part in fields else section
-    keys = [key for model in _models(section) for key in model.model_fields]
-    near = get_close_matches(str(location[-1]), keys, n=1)
-    return f" (did you mean '{near[0]}'?)" if near and near[0] != location[-1] else ""
+    return meant(str(location[-1]), (key for model in _models(section) for key in model.model_fields))
 
 
 def _models(annotation: object) -> tuple[type[BaseModel], ...]:

@@ -8,13 +8,14 @@ import platform
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sbnode.doctor.observation import Observation, fail, ok, warn
+from sbnode.doctor.proc import fields, size_bytes
 
 __all__ = ["NEEDED_BYTES", "OPEN_FILES", "Machine", "examine_machine", "read_machine"]
 
@@ -64,8 +65,8 @@ def read_machine(root: Path = Path("/")) -> Machine:
         processor=next((value for key, value in _fields(root / "proc/cpuinfo") if key == "model name"), None),
         cores=os.cpu_count() or 1,
         usable_cores=len(os.sched_getaffinity(0)),
-        memory_bytes=_kibibytes(memory.get("MemTotal")),
-        available_bytes=_kibibytes(memory.get("MemAvailable")),
+        memory_bytes=size_bytes(memory.get("MemTotal")),
+        available_bytes=size_bytes(memory.get("MemAvailable")),
         limit_bytes=_memory_limit(root),
         container=_container(root),
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE),
@@ -125,16 +126,10 @@ def _memory(machine: Machine) -> Observation:
     return ok("memory", seen)
 
 
-def _fields(path: Path) -> Iterator[tuple[str, str]]:
+def _fields(path: Path) -> Sequence[tuple[str, str]]:
     with suppress(OSError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, colon, value = line.partition(":")
-            if colon:
-                yield key.strip(), value.strip()
-
-
-def _kibibytes(text: str | None) -> int | None:
-    return 1024 * int(text.split()[0]) if text else None
+        return fields(path)
+    return ()
 
 
 def _distribution(root: Path) -> str | None:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from sbnode.config import Config
 from sbnode.doctor.observation import Observation, ok, warn
+from sbnode.doctor.proc import fields, size_bytes
 from sbnode.service.receiving import IN_FORCE
 
 __all__ = ["NodeProcess", "examine_processes", "find_processes"]
@@ -43,7 +44,7 @@ def find_processes(config: Config, proc: Path = Path("/proc")) -> tuple[NodeProc
         with suppress(OSError):
             arguments = (folder / "cmdline").read_bytes().split(b"\0")
             if given in arguments and b"work" in arguments and b"--adopt" not in arguments:
-                parent = int(_status(folder).get("PPid", "0"))
+                parent = int(dict(fields(folder / "status")).get("PPid", "0"))
                 if parent > 1 or (parent == 1 and b"serve" in (proc / "1/cmdline").read_bytes().split(b"\0")):
                     found.append(_read("receiving", proc / str(parent)))
                 found.append(_read("worker", folder))
@@ -66,7 +67,7 @@ def examine_processes(processes: tuple[NodeProcess, ...]) -> Iterator[Observatio
 
 
 def _read(role: Literal["receiving", "worker"], folder: Path) -> NodeProcess:
-    status = _status(folder)
+    status = dict(fields(folder / "status"))
     open_files = limit = None
     with suppress(OSError):
         open_files = sum(1 for _ in (folder / "fd").iterdir())
@@ -74,21 +75,12 @@ def _read(role: Literal["receiving", "worker"], folder: Path) -> NodeProcess:
     return NodeProcess(
         role=role,
         pid=int(folder.name),
-        resident_bytes=_kibibytes(status.get("VmRSS")),
-        peak_bytes=_kibibytes(status.get("VmHWM")),
+        resident_bytes=size_bytes(status.get("VmRSS")),
+        peak_bytes=size_bytes(status.get("VmHWM")),
         threads=int(status["Threads"]) if "Threads" in status else None,
         open_files=open_files,
         open_files_limit=limit,
     )
-
-
-def _status(folder: Path) -> dict[str, str]:
-    lines = (folder / "status").read_text(encoding="utf-8", errors="replace").splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-
-
-def _kibibytes(text: str | None) -> int | None:
-    return 1024 * int(text.split()[0]) if text else None
 
 
 def _limit(limits: str) -> int | None:
