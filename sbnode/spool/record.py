@@ -22,6 +22,7 @@ from pydicom.filereader import read_file_meta_info
 from sbnode import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from sbnode.errors import SpoolError
 from sbnode.series import PARSER_FAULTS, Instance, SeriesKey, read_instance
+from sbnode.spool.versions import Version
 
 __all__ = ["Record"]
 
@@ -31,6 +32,8 @@ _GROUP_LENGTH_ELEMENT_BYTES = 12
 _FACTS = frozenset(field.name for field in fields(Instance)) - {"path"}
 _LASTING = frozenset({"patient", "filing", "corrections", "superseded"})
 """Facts that aren't read from the header again."""
+_VERSIONS = 32
+"""So many versions that a correction took the place of are remembered of an instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,22 @@ class Record:
     data_set_bytes: int
     calling_ae_title: str
     """Of who sent it."""
+    senders: tuple[str, ...] = ()
+    """Of the versions that it took the place of, in the order of ``instance.superseded``."""
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """How this instance was filed, oldest first, and last how it is."""
+        old = self.instance.superseded
+        senders = self.senders or ("",) * len(old)  # older records have none
+        return (*map(Version, old, senders), Version(self.instance.filing, self.calling_ae_title))
+
+    def in_place_of(self, kept: Record) -> Record:
+        """Return this with the versions of ``kept``, of which it is a correction."""
+        old = kept.versions[-_VERSIONS:]
+        superseded = tuple(version.filing for version in old)
+        instance = replace(self.instance, corrections=kept.instance.corrections + 1, superseded=superseded)
+        return replace(self, instance=instance, senders=tuple(version.sender for version in old))
 
     @classmethod
     def of(cls, instance: Instance, data_set: bytes, calling_ae_title: str, digest: str = "") -> Record:
@@ -72,6 +91,8 @@ class Record:
         facts = {name: getattr(self.instance, name) for name in sorted(_FACTS - {"key"})}
         facts["key"] = [self.instance.key.study_instance_uid, self.instance.key.series_instance_uid]
         content = {"sha256": self.sha256, "bytes": self.data_set_bytes, "facts": facts}
+        if self.senders:
+            content["senders"] = self.senders
         encoded = json.dumps(content, separators=(",", ":")).encode()
         return encoded + b" " * (len(encoded) % 2)
 
@@ -88,7 +109,8 @@ class Record:
             content = json.loads(meta.PrivateInformation)
             begin = len(_PREAMBLE) + _GROUP_LENGTH_ELEMENT_BYTES + meta.FileMetaInformationGroupLength
             sender = str(meta.get("SourceApplicationEntityTitle", ""))
-            record = cls(_instance(content["facts"], path), content["sha256"], content["bytes"], sender)
+            senders = tuple(map(str, content.get("senders", ())))
+            record = cls(_instance(content["facts"], path), content["sha256"], content["bytes"], sender, senders)
             expected = begin + record.data_set_bytes
             after = path.stat()
         except (InvalidDicomError, *PARSER_FAULTS) as error:

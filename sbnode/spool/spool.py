@@ -25,6 +25,7 @@ from sbnode.spool.durable import flush
 from sbnode.spool.header import image_digest, read_header
 from sbnode.spool.record import Record
 from sbnode.spool.session import open_session
+from sbnode.spool.versions import History
 
 __all__ = ["Spool", "Stored"]
 
@@ -33,8 +34,6 @@ _JOB_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SUFFIX = ".dcm"
 _HISTORIES = 16
 """Of so many studies that are being corrected the history is kept in memory."""
-_VERSIONS = 32
-"""So many versions that a correction took the place of are remembered of an instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Spool:
         self._durable_folders: set[Path] = set()
         self._folders_lock = threading.Lock()
         self._corrections_lock = threading.Lock()
-        self._histories: dict[Path, dict[str, frozenset[str]]] = {}
+        self._histories: dict[Path, History] = {}
         _require_own(self._incoming)
         try:
             for folder in (self._incoming, self._results, path / "tmp"):
@@ -98,7 +97,7 @@ class Spool:
 
         A SOP Instance UID names one image in a study: the first one stays. The same image with other attributes of
         patient or study takes its place: so archives send studies again after a correction or merge of patients. What a
-        correction replaced stays replaced, unless who sent the correction takes it back.
+        correction replaced stays replaced, unless a sender takes back what it corrected itself.
 
         Raises:
             NotUnderstood: the data set can't be parsed, is truncated, or isn't what was announced.
@@ -298,29 +297,23 @@ class Spool:
             if not self._same_image(kept, record, data_set):
                 raise ConflictingInstance("another data set with this SOP Instance UID is stored already")
             before = kept.instance
+            record = record.in_place_of(kept)
+            *older, came = record.versions
             history = self._history(before.path.parent.parent)
-            replaced = history.get(before.filing, frozenset())
-            if record.instance.filing in replaced and record.calling_ae_title != kept.calling_ae_title:
+            if history.is_late(came, before.filing):
                 return Stored(before.key, before.path, False, before, late=True)
-            versions = (*before.superseded, before.filing)[-_VERSIONS:]
-            instance = replace(record.instance, corrections=before.corrections + 1, superseded=versions)
-            self._write(replace(record, instance=instance), data_set, os.replace)
-            history[instance.filing] = history.get(instance.filing, frozenset()) | set(versions)
-            return Stored(instance.key, instance.path, True, instance)
+            self._write(record, data_set, os.replace)
+            history.replaced(older, came)
+            return Stored(record.instance.key, record.instance.path, True, record.instance)
 
-    def _history(self, study: Path) -> dict[str, frozenset[str]]:
-        """Return which versions each version of patient and study took the place of, in any instance of the study.
-
-        An instance that came already corrected has no history of its own.
-        """
+    def _history(self, study: Path) -> History:
+        """Return how the study was corrected; made from its records when it isn't in memory."""
         found = self._histories.pop(study, None)
         if found is None:
-            found = {}
+            found = History()
             for path in study.glob("*/*" + _SUFFIX):
                 with suppress(SpoolError):  # a damaged one has none
-                    instance = Record.read(path).instance
-                    if instance.superseded:
-                        found[instance.filing] = found.get(instance.filing, frozenset()) | set(instance.superseded)
+                    found.add(Record.read(path).versions)
         self._histories[study] = found
         if len(self._histories) > _HISTORIES:
             self._histories.pop(next(iter(self._histories)))

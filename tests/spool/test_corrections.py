@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,10 @@ from pydicom.uid import (
 from sbnode.errors import ConflictingInstance, StorageFull
 from sbnode.series import read_instance
 from sbnode.spool import Spool, Stored
+from sbnode.spool.record import Record
 from tests.scp.instances import SERIES, STUDY, ct_slice, encoded
+
+encoded_record = Record._encoded
 
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 
@@ -130,6 +135,116 @@ def test_a_late_copy_of_an_instance_that_came_corrected_changes_nothing(tmp_path
     for number in (3, 4, 1, 2):
         assert keep(again, ct_slice(number, patient="WRONG"), sender="MODALITY").late
     assert {pydicom.dcmread(i.path).PatientID for i in again.series(STUDY)[0].instances} == {"RIGHT"}
+
+
+def send(spool: Spool, patient: str, *numbers: int, sender: str) -> list[bool]:
+    """Send some images; whether each came too late."""
+    return [keep(spool, ct_slice(number, patient=patient), sender=sender).late for number in numbers]
+
+
+def patients(spool: Spool) -> list[str]:
+    return [str(pydicom.dcmread(instance.path).PatientID) for instance in spool.series(STUDY)[0].instances]
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+def test_who_corrected_may_change_its_mind_any_number_of_times(spool: Spool, restart: bool) -> None:
+    """Once, an image that was right already when the archive went back to A was then refused as B."""
+    send(spool, "A", 1, 2, 3, sender="MODALITY")
+    send(spool, "B", 1, sender="PACS")  # and the association broke
+    for patient in ("A", "B", "A", "B", "C", "A", "C"):
+        spool = Spool(spool.path, 0) if restart else spool
+        assert not any(send(spool, patient, 3, 2, 1, sender="PACS"))
+        assert patients(spool) == [patient] * 3
+        if patient != "A":
+            assert all(send(spool, "A", 1, 2, 3, sender="MODALITY"))
+
+
+def test_an_instance_that_the_modality_sends_after_the_correction_was_taken_back_is_corrected_too(spool: Spool) -> None:
+    send(spool, "A", 1, sender="MODALITY")
+    for patient in ("B", "A"):
+        send(spool, patient, 1, sender="PACS")
+    send(spool, "A", 2, sender="MODALITY")
+    assert not any(send(spool, "B", 2, 1, sender="PACS"))
+    assert patients(spool) == ["B", "B"]
+
+
+def test_of_two_archives_only_the_one_that_corrected_takes_it_back(tmp_path: Path, spool: Spool) -> None:
+    send(spool, "A", 1, 2, sender="MODALITY")
+    send(spool, "B", 1, 2, sender="PACS")
+    assert all(send(spool, "A", 1, 2, sender="VNA"))
+    assert not any(send(spool, "B", 1, 2, sender="VNA"))  # the same bytes
+    send(spool, "A", 1, 2, sender="PACS")
+    spool = Spool(spool.path, 0)
+    assert all(send(spool, "B", 1, 2, sender="VNA"))
+    assert patients(spool) == ["A", "A"]
+    assert not any(send(spool, "C", 1, 2, sender="VNA"))  # what nobody sent before is a correction, by whomever
+    for patient in ("A", "B"):
+        assert all(send(spool, patient, 1, 2, sender="PACS"))
+    assert not any(send(spool, "B", 1, 2, sender="VNA"))
+    assert patients(spool) == ["B", "B"]
+
+
+def test_two_archives_that_share_a_correction_may_both_take_it_back(spool: Spool) -> None:
+    """Two nodes of one archive, with titles of their own: each sends a part."""
+    send(spool, "A", 1, 2, sender="MODALITY")
+    send(spool, "B", 1, sender="PACS1")
+    assert not any(send(spool, "B", 2, sender="PACS2"))
+    assert not any(send(spool, "A", 1, sender="PACS2") + send(spool, "A", 2, sender="PACS1"))
+    assert patients(spool) == ["A", "A"]
+
+
+def test_a_modality_that_corrected_too_does_not_take_back_what_the_archive_corrected_after_it(spool: Spool) -> None:
+    """It repeats its whole queue: the first version and its own correction."""
+    send(spool, "A", 1, 2, sender="MODALITY")
+    send(spool, "B", 1, 2, sender="MODALITY")
+    send(spool, "C", 1, 2, 3, sender="PACS")
+    for patient in ("A", "B"):
+        assert all(send(spool, patient, 1, 2, 3, sender="MODALITY"))
+    assert patients(spool) == ["C"] * 3
+
+
+def test_an_old_version_stays_so_in_an_instance_that_never_had_it(spool: Spool) -> None:
+    send(spool, "A", 1, sender="MODALITY")
+    send(spool, "B", 1, 2, sender="PACS")
+    send(spool, "C", 2, sender="PACS")
+    spool = Spool(spool.path, 0)
+    assert all(send(spool, "A", 1, 2, sender="MODALITY"))
+    assert patients(spool) == ["B", "C"]
+    assert not any(send(spool, "B", 2, sender="PACS"))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_however_sending_interleaves_the_word_of_the_one_archive_that_corrects_holds(spool: Spool, seed: int) -> None:
+    draw = random.Random(seed)
+    numbers = (1, 2, 3)
+    send(spool, "A", *numbers, sender="MODALITY")
+    word = dict.fromkeys(numbers, "A")
+    for _ in range(30):
+        some = draw.sample(numbers, draw.randint(1, 3))
+        who = draw.choice(["archive", "modality", "restart"])
+        if who == "archive":
+            patient = draw.choice("ABC")
+            send(spool, patient, *some, sender="PACS")
+            word.update(dict.fromkeys(some, patient))
+        elif who == "modality":
+            send(spool, "A", *some, sender="MODALITY")
+        else:
+            spool = Spool(spool.path, 0)
+        assert patients(spool) == [word[number] for number in numbers]
+
+
+def test_of_a_spool_that_did_not_note_senders_the_last_one_is_known(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(Record, "_encoded", lambda self: encoded_record(replace(self, senders=())))
+        send(spool, "A", 1, 2, sender="MODALITY")
+        for patient in ("B", "C"):
+            send(spool, patient, 1, sender="PACS")
+    spool = Spool(spool.path, 0)
+    for patient in ("A", "B"):
+        assert all(send(spool, patient, 1, sender="MODALITY"))
+    assert not any(send(spool, "C", 2, sender="PACS") + send(spool, "B", 2, 1, sender="PACS"))
 
 
 def test_versions_are_remembered_in_bounds(spool: Spool) -> None:
