@@ -11,18 +11,27 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from sbnode.config import Destination, WebDestination
-from sbnode.errors import DeliveryError, DestinationRefused, SpoolError
+from sbnode.errors import DeliveryError, DestinationRefused, DestinationUnavailable, SpoolError
 from sbnode.results.uids import result_uid
 from sbnode.scu import archive, commitment, stow
+from sbnode.scu.failure_reason import FailureReason, Remedy
 from sbnode.series import SeriesKey
-from sbnode.spool import Commitments, Reference
+from sbnode.spool import Commitments, Reference, Report
 
-__all__ = ["Proof", "Sent", "find_proof"]
+__all__ = ["Answer", "Proof", "Sent", "find_proof"]
 
 Proof = Literal["proven", "waiting", "missing", "unproven"]
 """``proven``: the destination says that it holds every instance; ``missing``: that it doesn't, and time is up;
 ``waiting``: it may say so later; ``unproven``: it can't be asked.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a question; ``reason`` is what the destination's report says of it, empty when it says nothing."""
+
+    proof: Proof
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +64,29 @@ def find_proof(
     *,
     transaction: str,
     last: bool,
-) -> Proof:
+) -> Answer:
     """Ask ``destination``, in the way that ``confirm`` names, whether it holds what was sent.
 
-    What isn't there yet may be on its way into a database, and a commitment may be reported later: until ``last`` both
-    are waited for. Where no report came, or the destination does no storage commitment at all, it is asked by C-FIND.
+    What isn't there yet may be on its way into a database, and a commitment may be reported later, or be refused for
+    the moment only: until ``last`` all that is waited for. Where no report came, or the destination does no storage
+    commitment at all, it is asked by C-FIND.
 
     Args:
         sent: what it should hold.
         destination: where it was sent.
         calling_ae_title: the node's own.
         commitments: where reports are found that came to the receiving process.
-        transaction: names the transaction; the same name again is the same transaction.
+        transaction: names the transactions; the same name again goes on with them.
         last: whether this is the last time.
 
     Raises:
         DestinationUnavailable: it can't be asked now.
+        DestinationRefused: it reported that it will never commit to this object.
     """
     if isinstance(destination, Destination) and destination.confirm == "commitment":
-        uid = result_uid(transaction, "commitment")
-        report = _report(sent, destination, calling_ae_title, commitments, uid)
-        if report == "waiting" and not last:
-            return report
-        commitments.forget(uid)
-        if report in ("proven", "missing"):
-            return report
+        answer = _Asking(sent, destination, commitments, transaction).answer(calling_ae_title, last=last)
+        if answer is not None:
+            return answer
     try:
         held = (
             stow.held(sent.series, destination)
@@ -87,31 +94,100 @@ def find_proof(
             else archive.held(sent.series, destination, calling_ae_title)
         )
     except DestinationRefused:
-        return "unproven"
-    proof = _listed(sent, held)
-    return "waiting" if proof == "missing" and not last else proof
+        return Answer("unproven")
+    if held.issuperset(uid for _, uid in sent.references):
+        return Answer("proven")
+    return Answer("missing" if last else "waiting")
 
 
-def _report(
-    sent: Sent, destination: Destination, calling_ae_title: str, commitments: Commitments, uid: str
-) -> Proof | None:
-    """What the destination reported; None where it does no storage commitment."""
-    report = commitments.reported(uid)
-    if report is None and commitments.asked(uid):
-        return "waiting"
-    if report is None:
-        commitments.ask(uid)
+class _Asking:
+    """The transactions in which a destination is asked to commit to one object, one after the other.
+
+    Each has its own Transaction UID and one report (PS3.4 section J.3.3). After a report that says "not now", the next
+    question begins another one.
+    """
+
+    def __init__(self, sent: Sent, destination: Destination, commitments: Commitments, name: str) -> None:
+        self._sent = sent
+        self._destination = destination
+        self._commitments = commitments
+        self._name = name
+        self._number = 1
+        while (report := commitments.reported(self._uid)) is not None and _judged(report, sent)[0] == Remedy.ASK:
+            self._number += 1
+
+    @property
+    def _uid(self) -> str:
+        return self._uid_of(self._number)
+
+    def _uid_of(self, number: int) -> str:
+        return result_uid(self._name, "commitment" if number == 1 else f"commitment.{number}")
+
+    def answer(self, calling_ae_title: str, *, last: bool) -> Answer | None:
+        """Return what the destination reports; None where it knows no commitment, or time is up without a report.
+
+        Raises:
+            DestinationUnavailable: it can't be asked now.
+            DestinationRefused: it will never commit to this object.
+        """
+        going_on = False
         try:
-            report = commitment.request(sent.references, uid, destination, calling_ae_title)
-        except DestinationRefused:
-            return None
-        except DeliveryError:
-            commitments.forget(uid)
+            answer = self._answer(calling_ae_title, last=last)
+            going_on = answer is not None and answer.proof == "waiting"
+        except DestinationUnavailable:
+            going_on = not last
             raise
+        finally:
+            if not going_on:
+                self._forget()
+        return answer
+
+    def _answer(self, calling_ae_title: str, *, last: bool) -> Answer | None:
+        report = self._commitments.reported(self._uid)
+        if report is None and not self._commitments.asked(self._uid):
+            try:
+                report = self._ask(calling_ae_title)
+            except DestinationRefused:
+                return None
         if report is None:
-            return "waiting"
-    return _listed(sent, frozenset(report.committed))
+            return None if last else Answer("waiting")
+        remedy, reason = _judged(report, self._sent)
+        if remedy is None:
+            return Answer("proven")
+        if remedy == Remedy.NONE:
+            raise DestinationRefused(
+                f"'{self._destination.name}' {reason}. Leave this object out of destinations.objects, or set another"
+                " destinations.confirm, and retry"
+            )
+        return Answer("waiting" if remedy == Remedy.ASK and not last else "missing", reason)
+
+    def _ask(self, calling_ae_title: str) -> Report | None:
+        self._commitments.ask(self._uid)
+        try:
+            report = commitment.request(self._sent.references, self._uid, self._destination, calling_ae_title)
+        except DeliveryError:
+            self._commitments.forget(self._uid)
+            raise
+        if report is not None:
+            self._commitments.report(report)
+        return report
+
+    def _forget(self) -> None:
+        for number in range(1, self._number + 1):
+            self._commitments.forget(self._uid_of(number))
 
 
-def _listed(sent: Sent, held: frozenset[str]) -> Proof:
-    return "proven" if held.issuperset(uid for _, uid in sent.references) else "missing"
+def _judged(report: Report, sent: Sent) -> tuple[Remedy | None, str]:
+    """Return what helps, and what was reported in words; None and nothing when all is committed.
+
+    What the report doesn't name at all isn't held.
+    """
+    uids = {uid for _, uid in sent.references}
+    failed = dict(report.failed)
+    open_uids = uids.difference(report.committed)
+    if not open_uids:
+        return None, ""
+    reasons = {FailureReason.of(failed.get(uid, 0)) for uid in open_uids}
+    words = ", ".join(sorted(map(str, reasons)))
+    remedy = min((reason.remedy for reason in reasons), key=lambda one: one.value)
+    return remedy, f"did not commit to {len(open_uids)} of {len(uids)} instances: {words}"

@@ -29,7 +29,7 @@ from sbnode.jobs.hours import seconds_until
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.observed import Observed
 from sbnode.jobs.progress import ProgressFile
-from sbnode.jobs.proof import Proof, Sent, find_proof
+from sbnode.jobs.proof import Answer, Sent, find_proof
 from sbnode.plan import judge, make_plan, receivers, settings_of
 from sbnode.rules import Decision
 from sbnode.scu import send, stow
@@ -85,7 +85,7 @@ class Steps:
         run: Callable[..., pipeline.Outcome],
         store: Callable[[Path, Destination, str], int] = send.store,
         store_web: Callable[[Path, WebDestination], int] = stow.store,
-        find_proof: Callable[..., Proof] = find_proof,
+        find_proof: Callable[..., Answer] = find_proof,
         audit: Audit | None = None,
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
@@ -272,8 +272,8 @@ class Steps:
         calling = getattr(destination, "calling_ae_title", None) or self._config.node.ae_title
         sent = Sent.of(self._files(self._spool.result_folder(job_key), kind))
         name = f"{job_key}.{destination.name}.{kind}.{sending}"
-        proof = self._find_proof(sent, destination, calling, self._spool.commitments, transaction=name, last=last)
-        return {"status": str(proof)}
+        answer = self._find_proof(sent, destination, calling, self._spool.commitments, transaction=name, last=last)
+        return {"status": answer.proof, "reason": answer.reason} if answer.reason else {"status": answer.proof}
 
     def _waited_s(self, number: int) -> float:
         """How long the questions before the ``number``-th one were apart, without the jitter."""

@@ -124,8 +124,8 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
     def prove(job_key: str, destination: str, kind: str, sending: int, number: int) -> Outcome:
         outcome = DBOS.run_step(None, steps.prove, job_key, destination, kind, sending, number)
         name, status = f"{job_key}.{destination}.{kind}", outcome["status"]
-        if status == "failed":
-            raise _given_up(f"failed: {outcome['reason']}")
+        if status in ("failed", "refused"):
+            raise _given_up(f"{status}: {outcome['reason']}")
         if status in ("waiting", "unavailable"):
             # Not by sleeping: what waits for hours must hold up nothing else.
             delay_s = retry_delay_s(number, law.first_retry_s, law.longest_retry_s, _draw(f"{name}.{number}"))
@@ -134,7 +134,8 @@ def _register(steps: Steps, law: Queue, running: set[str]) -> None:
                 DBOS.enqueue_workflow(queues.proof(destination), prove, job_key, destination, kind, sending, number + 1)
         if status == "missing":
             if sending >= SENDINGS:
-                raise _given_up(f"missing: the destination accepted it {sending} times and doesn't hold it")
+                why = f"; {outcome['reason']}" if outcome.get("reason") else ""
+                raise _given_up(f"missing: the destination accepted it {sending} times and doesn't hold it{why}")
             again = SetWorkflowID(queues.sending(name, sending + 1))
             # Released: it was sent, so shadow mode has no say in it any more.
             facts = (job_key, destination, kind, sending + 1, True)

@@ -230,7 +230,7 @@ PROOFS = _counter(
     "Times a destination was asked whether it holds an object (storage commitment, C-FIND, QIDO-RS)",
     DESTINATION,
     OBJECT,
-    Label("status", "its answer", ("proven", "waiting", "missing", "unproven", "unavailable", "failed")),
+    Label("status", "its answer", ("proven", "waiting", "missing", "refused", "unproven", "unavailable", "failed")),
 )
 END_TO_END = _plain_histogram(
     "sbnode_end_to_end_duration_seconds",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from threading import Event
 
 from pydicom.dataset import Dataset
@@ -14,18 +15,19 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 from sbnode.config import Peer
 from sbnode.errors import DestinationRefused, DestinationUnavailable
 from sbnode.scu.association import association
+from sbnode.scu.failure_reason import CLASS_INSTANCE_CONFLICT, NO_SUCH_INSTANCE, FailureReason
 from sbnode.spool import Reference, Report, Request
 
-__all__ = ["PUSH_MODEL_INSTANCE", "prove", "request"]
+__all__ = ["PUSH_MODEL_INSTANCE", "Held", "prove", "request"]
 
+Held = Mapping[str, frozenset[str]]
+"""SOP Instance UIDs that are stored, each with the SOP Class UIDs that it is stored under: `Spool.held`."""
 PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
 """Storage Commitment Push Model SOP Instance (PS3.4 J.3.5)."""
 _REQUEST = 1
 """Action Type ID "Request Storage Commitment" (PS3.4 J.3.2.1)."""
 _ALL_STORED, _SOME_MISSING = 1, 2
 """Event Type IDs (PS3.4 J.3.3.1)."""
-_NO_SUCH_INSTANCE = 0x0112
-"""Failure Reason "no such object instance" (PS3.3 C.14.1.1)."""
 _SAME_ASSOCIATION_S = 2.0
 """So long a report is awaited on the association of the request; later ones come on one of their own."""
 
@@ -61,8 +63,13 @@ def request(references: Sequence[Reference], transaction_uid: str, peer: Peer, c
     return reports[0] if reports else None
 
 
-def prove(request: Request, held: frozenset[str], peer: Peer, calling_ae_title: str) -> None:
+def prove(request: Request, held: Held, peer: Peer, calling_ae_title: str) -> Counter[FailureReason]:
     """Report to ``peer`` which of the instances that it asked about are held (N-EVENT-REPORT, as SCP).
+
+    One that is stored under another SOP Class than the request names is a conflict, not a commitment.
+
+    Returns:
+        Why instances failed, and how many.
 
     Raises:
         DestinationUnavailable: no connection, no answer in time, or another status than success.
@@ -70,20 +77,27 @@ def prove(request: Request, held: frozenset[str], peer: Peer, calling_ae_title: 
     """
     content = Dataset()
     content.TransactionUID = request.transaction_uid
-    stored = [_item(reference) for reference in request.references if reference[1] in held]
+    failures = {reference: number for reference in request.references if (number := _failure(reference, held))}
+    stored = [_item(reference) for reference in request.references if reference not in failures]
     if stored:
         content.ReferencedSOPSequence = stored
-    missing = [_item(reference) for reference in request.references if reference[1] not in held]
-    for item in missing:
-        item.FailureReason = _NO_SUCH_INSTANCE
-    if missing:
-        content.FailedSOPSequence = missing
-    event_type = _SOME_MISSING if missing else _ALL_STORED
+    if failures:
+        content.FailedSOPSequence = [_item(reference, number) for reference, number in failures.items()]
+    event_type = _SOME_MISSING if failures else _ALL_STORED
     role = build_role(StorageCommitmentPushModel, scp_role=True)
     context = build_context(StorageCommitmentPushModel)
     with association(peer, [context], calling_ae_title, roles=[role]) as established:
         answer = _sent_report(established, content, event_type, peer)
         _require_success(answer, peer, "N-EVENT-REPORT")
+    return Counter(FailureReason.of(number) for number in failures.values())
+
+
+def _failure(reference: Reference, held: Held) -> int:
+    """Return the Failure Reason of an instance; 0 when it is held."""
+    sop_class_uid, sop_instance_uid = reference
+    if sop_instance_uid not in held:
+        return NO_SUCH_INSTANCE
+    return 0 if sop_class_uid in held[sop_instance_uid] else CLASS_INSTANCE_CONFLICT
 
 
 def _sent_report(established: Association, content: Dataset, event_type: int, peer: Peer) -> Dataset:
@@ -97,9 +111,11 @@ def _sent_report(established: Association, content: Dataset, event_type: int, pe
     return answer
 
 
-def _item(reference: Reference) -> Dataset:
+def _item(reference: Reference, failure_reason: int = 0) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = reference
+    if failure_reason:
+        item.FailureReason = failure_reason
     return item
 
 

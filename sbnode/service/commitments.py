@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sbnode import log
 from sbnode.config import Config
 from sbnode.errors import ConfigError, DeliveryError
 from sbnode.scu import commitment
+from sbnode.scu.failure_reason import FailureReason
 from sbnode.spool import Request, Spool
 
 __all__ = ["Reporter"]
@@ -38,27 +39,28 @@ class Reporter:
             for request, age_s in self._spool.commitments.owed()
             if now_s >= self._not_before_s.get(request.ae_title, 0.0)
         ]
-        held = self._spool.instances() if due else frozenset()
+        asked = {uid for request, _ in due for _, uid in request.references}
+        held = self._spool.held(asked) if due else {}
         for request, age_s in due:
             if stopping():
                 return
             if now_s >= self._not_before_s.get(request.ae_title, 0.0):
                 self._answer(request, age_s, held)
 
-    def _answer(self, request: Request, age_s: float, held: frozenset[str]) -> None:
+    def _answer(self, request: Request, age_s: float, held: commitment.Held) -> None:
         archive = self._archives.get(request.ae_title)
         if archive is None or age_s > _GIVEN_UP_AFTER_S:
             self._settled(request, "given_up")
             return
         try:
-            commitment.prove(request, held, archive, archive.calling_ae_title or self._ae_title)
+            failures = commitment.prove(request, held, archive, archive.calling_ae_title or self._ae_title)
         except (DeliveryError, ConfigError) as error:
             self._not_before_s[request.ae_title] = time.monotonic() + _NEXT_TRY_S
             log.get_logger().warning("commitment_not_reported", archive=archive.name, reason=str(error))
         else:
-            missing = any(uid not in held for _, uid in request.references)
-            self._settled(request, "missing" if missing else "reported")
+            self._settled(request, "missing" if failures else "reported", failures)
 
-    def _settled(self, request: Request, outcome: str) -> None:
+    def _settled(self, request: Request, outcome: str, failures: Mapping[FailureReason, int] | None = None) -> None:
         self._spool.commitments.settle(request.transaction_uid)
-        log.get_logger().info("commitment", outcome=outcome, instances=len(request.references))
+        facts = {"failures": {str(reason): number for reason, number in failures.items()}} if failures else {}
+        log.get_logger().info("commitment", outcome=outcome, instances=len(request.references), **facts)

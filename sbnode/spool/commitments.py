@@ -20,19 +20,21 @@ from sbnode.errors import NotUnderstood, SpoolError
 from sbnode.series import is_uid
 from sbnode.spool import durable
 
-__all__ = ["Commitments", "Reference", "Report", "Request"]
+__all__ = ["Commitments", "Failed", "Reference", "Report", "Request"]
 
 Reference = tuple[str, str]
 """SOP Class UID and SOP Instance UID."""
+Failed = tuple[str, int]
+"""SOP Instance UID and Failure Reason (0008,1197); 0 where the report gives none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an archive says of the instances it was asked about: SOP Instance UIDs it holds, and those it doesn't."""
+    """What an archive says of the instances it was asked about: SOP Instance UIDs of those it holds, and the others."""
 
     transaction_uid: str
     committed: tuple[str, ...]
-    failed: tuple[str, ...]
+    failed: tuple[Failed, ...]
 
     @classmethod
     def of(cls, content: Dataset) -> Report:
@@ -42,7 +44,15 @@ class Report:
             NotUnderstood: there is no Transaction UID.
         """
         committed, failed = (_references(content, name) for name in ("ReferencedSOPSequence", "FailedSOPSequence"))
-        return cls(_transaction_uid(content), tuple(uid for _, uid in committed), tuple(uid for _, uid in failed))
+        reasons = [item.get("FailureReason") for item in content.get("FailedSOPSequence") or []]
+        return cls(
+            _transaction_uid(content),
+            tuple(uid for _, uid in committed),
+            tuple(
+                (uid, reason if isinstance(reason, int) else 0)
+                for (_, uid), reason in zip(failed, reasons, strict=True)
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +116,11 @@ class Commitments:
     def reported(self, transaction_uid: str) -> Report | None:
         """Return an archive's answer, if it came."""
         content = _read(_file(self._reported, transaction_uid))
-        return (
-            None if content is None else Report(transaction_uid, tuple(content["committed"]), tuple(content["failed"]))
-        )
+        if content is None:
+            return None
+        # Older records have the UIDs alone.
+        failed = ((one, 0) if isinstance(one, str) else (str(one[0]), int(one[1])) for one in content["failed"])
+        return Report(transaction_uid, tuple(content["committed"]), tuple(failed))
 
     def forget(self, transaction_uid: str) -> None:
         """Remove a transaction and its answer."""

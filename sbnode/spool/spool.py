@@ -10,7 +10,7 @@ import shutil
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -186,9 +186,15 @@ class Spool:
         """Return how many instances of a series are stored."""
         return sum(1 for _ in self._series_folder(key).glob("*" + _SUFFIX))
 
-    def instances(self) -> frozenset[str]:
-        """Return the SOP Instance UIDs of all that is stored."""
-        return frozenset(path.stem for path in self._incoming.glob("*/*/*" + _SUFFIX))
+    def held(self, sop_instance_uids: Collection[str]) -> dict[str, frozenset[str]]:
+        """Return those of some instances that are stored whole, in whatever study, each with its SOP Class UIDs."""
+        found: dict[str, frozenset[str]] = {}
+        for path in self._incoming.glob("*/*/*" + _SUFFIX):
+            if path.stem in sop_instance_uids:
+                with suppress(SpoolError):  # damaged, or deleted meanwhile
+                    instance = Record.read(path).instance
+                    found[path.stem] = found.get(path.stem, frozenset()) | {instance.sop_class_uid}
+        return found
 
     def verify(self, series: Series) -> None:
         """Raise SpoolError unless every instance of ``series`` still has the bytes that were received."""

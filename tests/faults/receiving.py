@@ -112,6 +112,11 @@ def require_whole(path: Path) -> None:
     assert {entry for entry in (path / "incoming").rglob("*") if entry.is_file()} == listed
 
 
+def stored(spool: Path) -> set[str]:
+    """Return the SOP Instance UIDs of all that a spool has."""
+    return {path.stem for path in (spool / "incoming").glob("*/*/*.dcm")}
+
+
 @contextmanager
 def receiving(folder: Path, **sections: Any) -> Iterator[Receiving]:
     """Start a receiving process with a spool in ``folder``; stop it at the end."""

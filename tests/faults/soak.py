@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from sbnode.spool import Spool
-from tests.faults.receiving import Vitals
+from tests.faults.receiving import Vitals, stored
 from tests.integration.peers import free_port, wait_until
 from tests.integration.small_node import Archive, Node
 
@@ -73,7 +72,7 @@ def soak(folder: Path, duration_s: float) -> None:
             time.sleep(max(0.0, rounds * ROUND_S - (time.monotonic() - begun_s)))
         wait_until(lambda: len(archive.received) == 2 * rounds * SENDERS, 600, "all results at the archive", 1.0)
         assert set(archive.received.values()) == {1}, "something was sent twice"
-        assert Spool(folder / "spool", 0).instances() == sent, "something was lost"
+        assert stored(folder / "spool") == sent, "something was lost"
         require_flat(looks)
         print(f"{len(sent)} instances of {rounds * SENDERS} studies: none lost, each result delivered once")
     finally:

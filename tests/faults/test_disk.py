@@ -14,6 +14,7 @@ import pytest
 from sbnode.errors import SpoolError
 from sbnode.spool import Spool
 from tests.conftest import unavailable
+from tests.faults.receiving import stored
 from tests.integration.peers import http_status, wait_until
 from tests.integration.small_node import MORTAL, START_S, Archive, Node
 
@@ -80,7 +81,7 @@ def test_below_the_soft_mark_senders_keep_their_instances_and_reception_goes_on_
     ballast = fill(device, 21)
     acknowledged = one.try_to_send(pixels=SLICE_PIXELS)
     assert 0 < len(acknowledged) < 45
-    assert Spool(device / "spool", 0).instances() == acknowledged
+    assert stored(device / "spool") == acknowledged
     fill(device, 19)
     assert http_status(f"{one.status_url}/readyz") == 503
     ballast.unlink()

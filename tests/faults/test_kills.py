@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from sbnode.service.working import ADOPTION_S
-from sbnode.spool import Spool
+from tests.faults.receiving import stored
 from tests.integration.killer import Moment
 from tests.integration.peers import Postgres, wait_until
 from tests.integration.small_node import MORTAL, START_S, Archive, Node
@@ -94,7 +94,7 @@ def test_killed(
         acknowledged = node.try_to_send(slices=SLICES)
         if moment in RECEIVING:
             wait_until(node.is_over, START_S, "the receiving process died")
-            assert acknowledged <= Spool(tmp_path / "spool", 0).instances()
+            assert acknowledged <= stored(tmp_path / "spool")
             node.start()
             if len(acknowledged) < SLICES:
                 acknowledged |= node.try_to_send(slices=SLICES)

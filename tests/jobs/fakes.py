@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from socket import socket
@@ -32,6 +33,7 @@ from sbnode.inference.bone import Finding
 from sbnode.inference.quality import Quality
 from sbnode.inference.tiling import Tiling
 from sbnode.jobs.lease import Lease
+from sbnode.jobs.proof import Answer, Proof
 from sbnode.jobs.steps import Steps
 from sbnode.jobs.worker import Worker
 from sbnode.pipeline import Models, Outcome, Progress, job_key
@@ -187,18 +189,19 @@ class Peer:
 class Proofs:
     """Answers of a destination that is asked what it holds: object by object, the last one for ever."""
 
-    def __init__(self, *answers: str | Exception) -> None:
+    def __init__(self, *answers: Proof | Answer | Exception) -> None:
         self.asked: list[tuple[str, bool]] = []
         self._answers = answers
 
-    def __call__(self, *_: object, transaction: str, last: bool) -> str:
+    def __call__(self, *_: object, transaction: str, last: bool) -> Answer:
         kind = transaction.split(".")[2]
         number = sum(name.split(".")[2] == kind for name, _ in self.asked)
         self.asked.append((transaction, last))
         answer = self._answers[min(number, len(self._answers) - 1)]
         if isinstance(answer, Exception):
             raise answer
-        return "missing" if answer == "waiting" and last else answer
+        answer = answer if isinstance(answer, Answer) else Answer(answer)
+        return replace(answer, proof="missing") if answer.proof == "waiting" and last else answer
 
 
 def main(config_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from sbnode.config import Destination, WebDestination
 from sbnode.errors import DestinationRefused, DestinationUnavailable, SpoolError
-from sbnode.jobs.proof import Sent, find_proof
+from sbnode.jobs.proof import Answer, Sent, find_proof
 from sbnode.scu import archive, commitment, stow
+from sbnode.scu.failure_reason import FailureReason
 from sbnode.series import SeriesKey
 from sbnode.spool import Commitments, Report
 from tests.jobs.fakes import result_object
@@ -23,8 +24,16 @@ def destination(confirm: str) -> Destination:
     return Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104, confirm=confirm)  # type: ignore[arg-type]
 
 
-def prove(where: Destination | WebDestination, folder: Path, *, last: bool = False) -> str:
+def ask(where: Destination | WebDestination, folder: Path, *, last: bool = False) -> Answer:
     return find_proof(SENT, where, "SBNODE", Commitments(folder), transaction="job.pacs.preview.1", last=last)
+
+
+def prove(where: Destination | WebDestination, folder: Path, *, last: bool = False) -> str:
+    return ask(where, folder, last=last).proof
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, answer: object) -> list[tuple[Any, ...]]:
@@ -62,8 +71,101 @@ def test_a_commitment_is_asked_once_and_its_report_awaited(monkeypatch: pytest.M
 
 
 def test_a_report_with_failures_or_gaps_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    answers(monkeypatch, commitment, "request", lambda _, uid, *__: Report(uid, ("1.4",), ("1.5",)))
+    answers(monkeypatch, commitment, "request", lambda _, uid, *__: Report(uid, ("1.4",), (("1.5", 0x0112),)))
+    assert ask(destination("commitment"), tmp_path) == Answer(
+        "missing", "did not commit to 1 of 2 instances: 0x0112 no such object instance"
+    )
+    answers(monkeypatch, commitment, "request", lambda _, uid, *__: Report(uid, ("1.4",), ()))
+    assert ask(destination("commitment"), tmp_path).reason.endswith("1 of 2 instances: no reason given")
+    assert not files(tmp_path)
+
+
+def reports(monkeypatch: pytest.MonkeyPatch, *reasons: tuple[int, ...]) -> list[tuple[Any, ...]]:
+    """Have the destination report at once: of each question the reasons of the two instances, 0 for those it holds."""
+    left = list(reasons)
+
+    def report(_: object, uid: str, *__: object) -> Report:
+        failed = dict(zip(("1.4", "1.5"), left.pop(0), strict=True))
+        held = tuple(one for one, reason in failed.items() if not reason)
+        return Report(uid, held, tuple((one, reason) for one, reason in failed.items() if reason))
+
+    return answers(monkeypatch, commitment, "request", report)
+
+
+@pytest.mark.parametrize("number", [0x0110, 0x0131, 0x0213])
+def test_what_the_destination_cannot_do_now_is_asked_again_in_another_transaction(
+    number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = reports(monkeypatch, (number, number), (number, 0), (0, 0))
+    found = [ask(destination("commitment"), tmp_path) for _ in range(3)]
+    assert [answer.proof for answer in found] == ["waiting", "waiting", "proven"]
+    assert found[1].reason == f"did not commit to 1 of 2 instances: {FailureReason.of(number)}"
+    assert f"0x{number:04X} " in found[1].reason
+    assert len({uid for _, uid, *_ in asked}) == 3
+    assert not files(tmp_path)
+
+
+def test_when_time_is_up_it_counts_as_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reports(monkeypatch, (0x0213, 0), (0x0213, 0))
+    assert prove(destination("commitment"), tmp_path) == "waiting"
+    assert ask(destination("commitment"), tmp_path, last=True) == Answer(
+        "missing", "did not commit to 1 of 2 instances: 0x0213 resource limitation"
+    )
+    assert not files(tmp_path)
+
+
+def test_a_report_that_came_to_another_process_begins_another_transaction_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = answers(monkeypatch, commitment, "request", None)
+    assert prove(destination("commitment"), tmp_path) == "waiting"
+    Commitments(tmp_path).report(Report(asked[0][1], (), (("1.4", 0x0110), ("1.5", 0x0110))))
+    assert [prove(destination("commitment"), tmp_path) for _ in range(2)] == ["waiting", "waiting"]
+    assert len({uid for _, uid, *_ in asked}) == len(asked) == 2
+    Commitments(tmp_path).report(Report(asked[1][1], ("1.4", "1.5"), ()))
+    assert prove(destination("commitment"), tmp_path) == "proven"
+    assert not files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(0x0119, "class / instance conflict"), (0x0122, "referenced SOP class not supported")]
+)
+def test_what_it_will_never_commit_to_is_a_refusal(
+    number: int, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever it says of the other instance: sending or asking again helps neither."""
+    for other in (0x0110, 0x0112):
+        reports(monkeypatch, (number, other))
+        with pytest.raises(DestinationRefused, match=f"'pacs' did not commit to 2 of 2 .*0x{number:04X} {name}"):
+            ask(destination("commitment"), tmp_path)
+        assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("other", [0x0110, 0xA700, 0])
+def test_what_it_has_not_got_is_sent_again_whatever_it_says_of_the_others(
+    other: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reports(monkeypatch, (0x0112, other))
     assert prove(destination("commitment"), tmp_path) == "missing"
+
+
+def test_a_reason_that_the_standard_does_not_list_says_that_it_is_not_held(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reports(monkeypatch, (0xA700, 0))
+    assert ask(destination("commitment"), tmp_path).reason.endswith("0xA700 reason without a name")
+
+
+def test_a_last_question_to_one_that_is_down_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reports(monkeypatch, (0x0213, 0))
+    assert prove(destination("commitment"), tmp_path) == "waiting"
+    answers(monkeypatch, commitment, "request", DestinationUnavailable("down"))
+    with pytest.raises(DestinationUnavailable):
+        prove(destination("commitment"), tmp_path)
+    assert files(tmp_path)
+    with pytest.raises(DestinationUnavailable):
+        prove(destination("commitment"), tmp_path, last=True)
+    assert not files(tmp_path)
 
 
 def test_no_report_or_no_commitment_at_all_falls_back_to_a_query(
@@ -82,7 +184,7 @@ def test_no_report_or_no_commitment_at_all_falls_back_to_a_query(
 def test_a_report_that_came_at_the_last_moment_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = answers(monkeypatch, commitment, "request", None)
     assert prove(destination("commitment"), tmp_path) == "waiting"
-    Commitments(tmp_path).report(Report(asked[0][1], ("1.4",), ("1.5",)))
+    Commitments(tmp_path).report(Report(asked[0][1], ("1.4",), (("1.5", 0x0112),)))
     assert prove(destination("commitment"), tmp_path, last=True) == "missing"
 
 

@@ -13,7 +13,7 @@ from sbnode.cli import app
 from sbnode.service import rescan
 from sbnode.spool import Spool
 from tests.jobs.conftest import Node, PeerFactory
-from tests.jobs.fakes import config, fill, free_port
+from tests.jobs.fakes import Proofs, config, fill, free_port
 
 NodeFactory = Callable[..., Node]
 
@@ -59,7 +59,7 @@ def test_the_command_line_lists_every_kind_of_item(node: NodeFactory, peer: Peer
     port = free_port()
     peer(port)
     settings = config(spool_path, port, confirm="query")
-    running = node(settings, find_proof=lambda *_, **__: "proven")
+    running = node(settings, find_proof=Proofs("proven"))
     running.queue.submit(fill(running.spool))
     running.settle(6)
     file = spool_path.parent / "config.yaml"

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from sbnode.config import Config
-from sbnode.errors import DestinationUnavailable
+from sbnode.errors import DestinationRefused, DestinationUnavailable
 from sbnode.jobs import queues
 from sbnode.jobs.client import JobClient
+from sbnode.jobs.proof import Answer
 from sbnode.spool import Spool
 from tests.integration.peers import wait_until
 from tests.jobs.conftest import Node, PeerFactory
@@ -254,6 +255,39 @@ def test_what_a_destination_lost_is_sent_again_then_given_up_and_sent_once_more_
     states = running.settle(2 + 2 * 4 + 2 * 3)
     assert set(states.values()) == {"done"}
     assert len(receiving.received) == 2 * 4
+
+
+def test_what_a_destination_reports_is_said_where_people_look(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    busy = "did not commit to 1 of 1 instances: 0x0213 resource limitation"
+    lost = "did not commit to 1 of 1 instances: 0x0112 no such object instance"
+    proofs = Proofs(Answer("waiting", busy), *[Answer("missing", lost)] * 3)
+    running = node(config(spool_path, port, confirm="commitment", within_s=600), find_proof=proofs)
+    running.queue.submit(fill(running.spool))
+    running.settle(2 + 2 * 3 + 2 * 4)
+    assert [running.item(f"d0.seg.proof-{name}").reason for name in ("1-1", "1-2", "2-1")] == [busy, lost, lost]
+    assert running.item("d0.seg.proof-3-1").reason.endswith(f"doesn't hold it; {lost}")
+    assert len(receiving.received) == 2 * 3
+
+
+def test_what_a_destination_will_never_commit_to_is_a_dead_letter_at_once(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    proofs = Proofs(DestinationRefused("0x0122 referenced SOP class not supported"))
+    running = node(config(spool_path, port, confirm="commitment", within_s=600), find_proof=proofs)
+    running.queue.submit(fill(running.spool))
+    states = running.settle(2 + 2 + 2)
+    assert {name for name, state in states.items() if state == "dead letter"} == {
+        "d0.seg.proof-1-1",
+        "d0.stl.proof-1-1",
+    }
+    assert running.item("d0.seg.proof-1-1").reason == "refused: 0x0122 referenced SOP class not supported"
+    assert len(receiving.received) == 2
 
 
 def test_time_is_up_for_what_is_only_waited_for(node: NodeFactory, peer: PeerFactory, spool_path: Path) -> None:

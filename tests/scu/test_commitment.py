@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,10 +18,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from sbnode.config import Destination
 from sbnode.errors import DestinationRefused, DestinationUnavailable
 from sbnode.scu import commitment
+from sbnode.scu.failure_reason import FailureReason
 from sbnode.spool import Report, Request
 from tests.integration.peers import HOST, free_port
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
+CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 UID = "1.2.826.0.1.3680043.10.2"
 REFERENCES = ((CT, "1.2.3"), (CT, "1.2.4"))
 
@@ -75,7 +77,7 @@ def test_a_report_on_the_same_association_is_the_answer(serve: Callable[..., Des
 
     archive = serve([(evt.EVT_N_ACTION, on_action)], roles=False)
     answer = commitment.request(REFERENCES, UID, archive, "SBNODE")
-    assert answer == Report(UID, ("1.2.3", "1.2.4")[missing:], ("1.2.3", "1.2.4")[:missing])
+    assert answer == Report(UID, ("1.2.3", "1.2.4")[missing:], (("1.2.3", 0x0112),)[:missing])
 
 
 def test_a_report_that_comes_later_is_not_waited_for(serve: Callable[..., Destination]) -> None:
@@ -97,28 +99,43 @@ def test_an_archive_that_knows_no_commitment_or_cannot_now(serve: Callable[..., 
         commitment.request(REFERENCES, UID, serve([(evt.EVT_N_ACTION, lambda _: (0x0213, None))]), "SBNODE")
 
 
-@pytest.mark.parametrize(("held", "event_type"), [({"1.2.3", "1.2.4"}, 1), ({"1.2.4"}, 2), (set(), 2)])
+@pytest.mark.parametrize(
+    ("held", "event_type", "failed"),
+    [
+        ({"1.2.3": {CT}, "1.2.4": {CT}}, 1, ()),
+        ({"1.2.4": {CT}}, 2, (("1.2.3", 0x0112),)),
+        ({}, 2, (("1.2.3", 0x0112), ("1.2.4", 0x0112))),
+        ({"1.2.3": {MR}, "1.2.4": {CT}}, 2, (("1.2.3", 0x0119),)),
+        ({"1.2.3": {MR, CT}, "1.2.4": {CT}}, 1, ()),
+    ],
+    ids=["all", "some", "none", "another class", "in two studies, once of another class"],
+)
 def test_what_is_held_is_reported_to_who_asked(
-    serve: Callable[..., Destination], held: set[str], event_type: int
+    serve: Callable[..., Destination], held: dict[str, set[str]], event_type: int, failed: tuple[tuple[str, int], ...]
 ) -> None:
     reports: list[tuple[int, Report]] = []
 
     def on_report(event: evt.Event) -> tuple[int, None]:
         reports.append((event.event_type, Report.of(event.event_information)))
+        classes = {item.ReferencedSOPClassUID for item in event.event_information.get("FailedSOPSequence") or ()}
+        assert classes <= {CT}  # as the request had it
         return 0x0000, None
 
     sender = serve([(evt.EVT_N_EVENT_REPORT, on_report)])
-    commitment.prove(Request(UID, "ARCHIVE", REFERENCES), frozenset(held), sender, "SBNODE")
-    missing = tuple(uid for _, uid in REFERENCES if uid not in held)
-    assert reports == [(event_type, Report(UID, tuple(sorted(held)), missing))]
+    stored = {uid: frozenset(classes) for uid, classes in held.items()}
+    counts = commitment.prove(Request(UID, "ARCHIVE", REFERENCES), stored, sender, "SBNODE")
+    refused = {uid for uid, _ in failed}
+    committed = tuple(uid for _, uid in REFERENCES if uid not in refused)
+    assert reports == [(event_type, Report(UID, committed, failed))]
+    assert counts == Counter(FailureReason.of(number) for _, number in failed)
 
 
 def test_who_takes_no_reports_or_fails_is_said_so(serve: Callable[..., Destination]) -> None:
     request = Request(UID, "ARCHIVE", REFERENCES)
     with pytest.raises(DestinationRefused):
-        commitment.prove(request, frozenset(), serve([], commits=False), "SBNODE")
+        commitment.prove(request, {}, serve([], commits=False), "SBNODE")
     with pytest.raises(DestinationUnavailable, match="0x0110"):
-        commitment.prove(request, frozenset(), serve([(evt.EVT_N_EVENT_REPORT, lambda _: (0x0110, None))]), "SBNODE")
+        commitment.prove(request, {}, serve([(evt.EVT_N_EVENT_REPORT, lambda _: (0x0110, None))]), "SBNODE")
 
 
 def test_a_role_that_was_not_granted_is_a_refusal(
@@ -129,4 +146,4 @@ def test_a_role_that_was_not_granted_is_a_refusal(
 
     monkeypatch.setattr("pynetdicom.association.Association.send_n_event_report", send)
     with pytest.raises(DestinationRefused, match="takes no storage commitment reports"):
-        commitment.prove(Request(UID, "ARCHIVE", REFERENCES), frozenset(), serve([]), "SBNODE")
+        commitment.prove(Request(UID, "ARCHIVE", REFERENCES), {}, serve([]), "SBNODE")

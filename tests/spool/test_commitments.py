@@ -23,12 +23,19 @@ def test_what_one_process_asked_another_may_report(tmp_path: Path) -> None:
     asking.ask(UID)
     assert receiving.asked(UID)
     assert asking.reported(UID) is None
-    receiving.report(Report(UID, ("1.2",), ("1.3",)))
-    assert asking.reported(UID) == Report(UID, ("1.2",), ("1.3",))
+    receiving.report(Report(UID, ("1.2",), (("1.3", 0x0112),)))
+    assert asking.reported(UID) == Report(UID, ("1.2",), (("1.3", 0x0112),))
     asking.forget(UID)
     assert not receiving.asked(UID)
     assert asking.reported(UID) is None
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_older_record_of_a_report_has_no_reasons(tmp_path: Path) -> None:
+    reported = tmp_path / "commitments" / "reported"
+    reported.mkdir(parents=True)
+    (reported / f"{UID}.json").write_text('{"committed": ["1.2"], "failed": ["1.3"]}')
+    assert Commitments(tmp_path).reported(UID) == Report(UID, ("1.2",), (("1.3", 0),))
 
 
 def test_what_is_owed_survives_until_it_is_settled(tmp_path: Path) -> None:
@@ -45,8 +52,10 @@ def test_reports_and_requests_are_read_as_the_standard_has_them() -> None:
     content = Dataset()
     content.TransactionUID = UID
     content.ReferencedSOPSequence = [item("1.2"), item("1.3")]
-    content.FailedSOPSequence = [item("1.4")]
-    assert Report.of(content) == Report(UID, ("1.2", "1.3"), ("1.4",))
+    content.FailedSOPSequence = [item("1.4"), item("1.5"), item("1.6")]
+    content.FailedSOPSequence[0].FailureReason = 0x0213
+    content.FailedSOPSequence[1].FailureReason = None
+    assert Report.of(content) == Report(UID, ("1.2", "1.3"), (("1.4", 0x0213), ("1.5", 0), ("1.6", 0)))
     del content.FailedSOPSequence
     assert Report.of(content).failed == ()
     assert [uid for _, uid in Request.of(content, "PACS").references] == ["1.2", "1.3"]
