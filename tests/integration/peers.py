@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -25,17 +27,32 @@ from pydicom.dataset import Dataset
 from tests.conftest import REPOSITORY, unavailable
 
 HOST = "127.0.0.1"
+PATIENCE_S = 60
+"""So long is waited for what takes a moment: the machine may be slow and busy."""
 # DCMTK waits for delayed acknowledgements otherwise: 400 slices took 20 s instead of 2.
 _ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1", "OMP_NUM_THREADS": "1"}
 _DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _LOG_TAIL_LINES = 60
 
 
+_HANDED_OUT: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on, another one each time.
+
+    It isn't one of those that the system gives by itself, to connections and to whoever listens on port 0: such a one
+    may be taken again before it is used.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(10_000, lowest) if lowest > 12_000 else 0
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            found = int(probe.getsockname()[1])
+            if found not in _HANDED_OUT:
+                _HANDED_OUT.add(found)
+                return found
 
 
 def program(name: str, package: str) -> str:
@@ -99,7 +116,7 @@ class Process:
         if self.popen.poll() is not None:
             raise AssertionError(f"{self.name} ended with {self.popen.returncode}:\n{self.tail()}")
 
-    def stop(self, signal_number: int = signal.SIGTERM, timeout_s: float = 20) -> int:
+    def stop(self, signal_number: int = signal.SIGTERM, timeout_s: float = PATIENCE_S) -> int:
         """End the process and return its exit status; one that does not end in time is killed."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal_number)
@@ -164,7 +181,7 @@ class Orthanc:
         process = Process.start(ae_title, [binary, configuration], folder / "orthanc.log")
         orthanc = cls(process, ae_title, dicom_port, http_port)
         try:
-            process.ready(lambda: orthanc.answers() and listens(dicom_port), timeout_s=30)
+            process.ready(lambda: orthanc.answers() and listens(dicom_port), timeout_s=PATIENCE_S)
         except AssertionError:
             process.stop()
             raise
@@ -229,7 +246,7 @@ class Orthanc:
 def http_status(url: str) -> int | None:
     """The status that a GET is answered with; None when nobody answers."""
     try:
-        with urlopen(url, timeout=5) as answer:
+        with urlopen(url, timeout=20) as answer:
             return int(answer.status)
     except HTTPError as error:
         return error.code
@@ -265,7 +282,7 @@ class Postgres:
     def _process(command: Sequence[str | Path], log: Path, port: int) -> Process:
         process = Process.start("postgres", command, log)
         try:
-            process.ready(lambda: listens(port), timeout_s=30)
+            process.ready(lambda: listens(port), timeout_s=PATIENCE_S)
         except AssertionError:
             process.stop()
             raise
@@ -304,7 +321,7 @@ def start_storescp(folder: Path, port: int, ae_title: str = "STORESCP", options:
     command = [binary, *listen, *options, str(port)]
     process = Process.start(ae_title, command, log)
     try:
-        process.ready(lambda: listens(port), timeout_s=10)
+        process.ready(lambda: listens(port), timeout_s=PATIENCE_S)
     except AssertionError:
         process.stop()
         raise

@@ -14,7 +14,7 @@ import pytest
 
 from sbnode.scp.completion import SeriesCompletion
 from sbnode.spool import Spool
-from tests.integration.peers import HOST, Process, free_port, listens, program, wait_until
+from tests.integration.peers import HOST, PATIENCE_S, Process, free_port, listens, program, wait_until
 from tests.scp.conftest import Running, Start, start
 from tests.scp.instances import STUDY, ct_slice, files
 
@@ -42,15 +42,15 @@ def kept(running: Running) -> list[Path]:
 def test_echoscu(start: Start) -> None:
     running = start()
     command = [program("echoscu", "dcmtk"), "--call", "SBNODE", HOST, str(running.port)]
-    subprocess.run(command, check=True, timeout=30)
-    refused = subprocess.run([*command, "--aetitle", "STRANGER"], capture_output=True, text=True, timeout=30)
+    subprocess.run(command, check=True, timeout=PATIENCE_S)
+    refused = subprocess.run([*command, "--aetitle", "STRANGER"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert refused.returncode != 0
     assert "Calling AE Title Not Recognized" in refused.stderr
     refused = subprocess.run(
         [program("echoscu", "dcmtk"), "--call", "OTHER", HOST, str(running.port)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert "Called AE Title Not Recognized" in refused.stderr
 
@@ -61,7 +61,7 @@ def test_a_real_series_of_uneven_spacing_waits_for_idle_time(start: Start, share
     folder = shared_data / "ge-hispeed-tilted"
     sent = storescu(running.port, "--scan-directories", folder)
     assert sent.returncode == 0, sent.stderr
-    study, (completion,) = running.studies.get(timeout=10)
+    study, (completion,) = running.studies.get(timeout=PATIENCE_S)
     assert (completion.reason, completion.instances) == ("idle", 28)
     (series,) = running.spool.series(study)
     running.spool.verify(series)
@@ -76,7 +76,7 @@ def test_a_real_series_with_its_own_compression_is_kept_as_it_is(start: Start, s
     folder = shared_data / "siemens-headneck-contrast"
     sent = storescu(running.port, "-xw", "--scan-directories", folder)
     assert sent.returncode == 0, sent.stderr[-2000:]
-    study, (completion,) = running.studies.get(timeout=10)
+    study, (completion,) = running.studies.get(timeout=PATIENCE_S)
     assert completion == SeriesCompletion(completion.key, "association_end", 295)
     (series,) = running.spool.series(study)
     assert {i.transfer_syntax_uid for i in series.instances} == {"1.2.840.10008.1.2.4.91"}
@@ -125,7 +125,7 @@ def test_a_study_of_many_classes_leaves_the_rest_at_the_sender(start: Start, tmp
     sent = storescu(running.port, "--no-halt", *paths)
     assert "No presentation context" in sent.stderr
     assert len(kept(running)) == 3
-    assert running.studies.get(timeout=5)[1][0].instances == 3
+    assert running.studies.get(timeout=PATIENCE_S)[1][0].instances == 3
 
 
 def test_four_senders_at_once(start: Start, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_four_senders_at_once(start: Start, tmp_path: Path) -> None:
         command = [program("storescu", "dcmtk"), "--call", "SBNODE", HOST, str(running.port), "+sd", folder]
         senders.append(subprocess.Popen(command, env=ENVIRONMENT))
     assert [sender.wait(timeout=120) for sender in senders] == [0] * 4
-    study, series = running.studies.get(timeout=10)
+    study, series = running.studies.get(timeout=PATIENCE_S)
     assert study == STUDY
     assert [(one.reason, one.instances) for one in series] == [("association_end", 20)] * 4
 
@@ -197,7 +197,7 @@ def test_a_retry_after_an_abort_is_one_series(start: Start, tmp_path: Path) -> N
     running = start()
     assert storescu(running.port, "--abort", *paths[:10]).returncode == 0
     assert storescu(running.port, *paths).returncode == 0
-    _, (completion,) = running.studies.get(timeout=5)
+    _, (completion,) = running.studies.get(timeout=PATIENCE_S)
     assert (completion.reason, completion.instances) == ("association_end", 20)
     assert len(kept(running)) == 20
     assert all(status == 0 for status, _, _ in running.observed.answers)

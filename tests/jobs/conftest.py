@@ -12,7 +12,7 @@ from sbnode.jobs.client import Item, JobClient
 from sbnode.jobs.steps import Steps
 from sbnode.jobs.worker import Worker
 from sbnode.spool import Spool
-from tests.integration.peers import wait_until
+from tests.integration.peers import PATIENCE_S, wait_until
 from tests.jobs.fakes import MODELS, Peer, fake_run
 
 PeerFactory = Callable[..., Peer]
@@ -35,7 +35,7 @@ class Node:
     def item(self, name: str) -> Item:
         return next(item for item in self.queue.items() if _name(item) == name)
 
-    def settle(self, items: int, timeout_s: float = 20) -> dict[str, str]:
+    def settle(self, items: int, timeout_s: float = PATIENCE_S) -> dict[str, str]:
         """Wait until the queue has this many items and none is open."""
 
         def settled() -> bool:

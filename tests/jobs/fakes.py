@@ -7,11 +7,9 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from socket import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,6 +37,7 @@ from sbnode.jobs.worker import Worker
 from sbnode.pipeline import Models, Outcome, Progress, job_key
 from sbnode.series import Series
 from sbnode.spool import Spool
+from tests.integration.peers import free_port as free_port
 from tests.scp.instances import ct_slice, encoded
 
 MODELS: Any = SimpleNamespace(
@@ -48,13 +47,6 @@ MODELS: Any = SimpleNamespace(
     region=SimpleNamespace(description=SimpleNamespace(sha256="b" * 64)),
 )
 OBJECTS = {"seg": SegmentationStorage, "stl": EncapsulatedSTLStorage}
-
-
-def free_port() -> int:
-    with closing(socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def config(folder: Path, *ports: int, confirm: str = "accepted", within_s: float = 0.3, **queue: Any) -> Config:
@@ -131,14 +123,21 @@ def fake_run(
     if (around / "broken").exists():
         raise ValueError("CANARY^PATIENT can't be converted")
     progress("inference", 0.43)
-    if (around / "slow").exists():
-        time.sleep(float((around / "slow").read_text()))
+    _take_time(around / "slow")
     key = job_key(study[0], models, settings)
     for kind in OBJECTS:
         result_object(folder / f"{kind}.dcm", kind, key)
     if (around / "bundle").is_dir():
         shutil.copytree(around / "bundle", folder, dirs_exist_ok=True)
     return Outcome(folder=folder, report=_report(key, study[0], drifts=(around / "drift").exists()))
+
+
+def _take_time(slow: Path) -> None:
+    """Take the seconds that the file says, or until somebody removes it."""
+    if slow.exists():
+        end_s = time.monotonic() + float(slow.read_text())
+        while slow.exists() and time.monotonic() < end_s:
+            time.sleep(0.05)
 
 
 def _report(key: str, series: Series, *, drifts: bool) -> Any:

@@ -14,7 +14,7 @@ from sbnode.errors import UnsafeResult
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.steps import Steps
 from sbnode.spool import Spool
-from tests.integration.peers import wait_until
+from tests.integration.peers import PATIENCE_S, wait_until
 from tests.jobs.conftest import Node, PeerFactory
 from tests.jobs.fakes import MODELS, config, fake_run, free_port
 from tests.scp.instances import ct_slice, encoded
@@ -136,10 +136,10 @@ def test_the_queue_delivers_the_corrected_results_and_not_the_others(
     running.queue.submit(running.spool.series("1.2.3"))
     first = running.item("study")
     # Study, process and two deliveries that wait for the destination.
-    wait_until(lambda: len(running.queue.items()) == 4, 20, "the first results were made")
+    wait_until(lambda: len(running.queue.items()) == 4, PATIENCE_S, "the first results were made")
     send(running.spool, "B")
     running.queue.submit(running.spool.series("1.2.3"))
-    wait_until(lambda: len(running.queue.items()) == 8, 20, "the corrected results were made")
+    wait_until(lambda: len(running.queue.items()) == 8, PATIENCE_S, "the corrected results were made")
     archive = peer(port)
     running.settle(8)
     corrected = {item.job for item in running.queue.items()} - {running.queue.find(first.id)[0].job}

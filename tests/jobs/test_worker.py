@@ -16,7 +16,7 @@ from sbnode.jobs import queues
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.proof import Answer
 from sbnode.spool import Spool
-from tests.integration.peers import wait_until
+from tests.integration.peers import PATIENCE_S, wait_until
 from tests.jobs.conftest import Node, PeerFactory
 from tests.jobs.fakes import Proofs, config, fill, free_port, store_series
 
@@ -326,10 +326,10 @@ def test_proofs_that_wait_end_when_nothing_is_to_be_proven_any_more(
     peer(port)
     running = node(config(spool_path, port, confirm="query", within_s=600), find_proof=Proofs("waiting"))
     running.queue.submit(fill(running.spool))
-    wait_until(lambda: "d0.stl.proof-1-2" in running.states(), 20, "both are waited for")
+    wait_until(lambda: "d0.stl.proof-1-2" in running.states(), PATIENCE_S, "both are waited for")
     accepted = running.config.destinations[0].model_copy(update={"confirm": "accepted"})
     running.steps._destinations["d0"] = accepted
-    wait_until(lambda: not {"queued", "running"} & set(running.states().values()), 20, "none is open")
+    wait_until(lambda: not {"queued", "running"} & set(running.states().values()), PATIENCE_S, "none is open")
     assert "dead letter" not in running.states().values()
 
 
@@ -341,18 +341,18 @@ def test_high_priority_goes_before_normal_and_this_before_low(node: NodeFactory,
     rules = [{"name": word, "when": {"StudyInstanceUID": uid}, "priority": word} for uid, word in PRIORITY_OF.items()]
     running = node(with_rules(config(spool_path), *rules))
     slow = spool_path.parent / "slow"
-    slow.write_text("12")
+    slow.write_text("300")
     studies = {study: fill(running.spool, study) for study in ("1.2.3", *PRIORITY_OF)}
     running.queue.submit(studies["1.2.3"])
-    wait_until(lambda: (spool_path.parent / "runs").exists(), 20, "the first one runs")
-    slow.write_text("0")
+    wait_until(lambda: (spool_path.parent / "runs").exists(), PATIENCE_S, "the first one runs")
     jobs = {}
     for study, word in PRIORITY_OF.items():
         known = {item.id for item in running.queue.items()}
         running.queue.submit(studies[study])
-        wait_until(lambda: running.queue.queues()["study"].depth == 0, 20, "its series is chosen")
+        wait_until(lambda: running.queue.queues()["study"].depth == 0, PATIENCE_S, "its series is chosen")
         (jobs[word],) = (i.id for i in running.queue.items() if i.kind == "process" and i.id not in known)
-    running.settle(8, 60)
+    slow.unlink()
+    running.settle(8)
     assert sorted(jobs, key=lambda word: made_ns(running, jobs[word])) == ["high", "normal", "low"]
 
 
@@ -371,7 +371,7 @@ def test_a_job_that_is_put_off_is_done_in_its_hours_and_lets_others_pass(node: N
     running = node(settings, now=lambda: next(clock, datetime(2026, 1, 1, 19)))
     low, normal = fill(running.spool, "1.2.4"), fill(running.spool, "1.2.3")
     running.queue.submit(low)
-    wait_until(lambda: any(".later-2" in item.id for item in running.queue.items()), 20, "it is put off")
+    wait_until(lambda: any(".later-2" in item.id for item in running.queue.items()), PATIENCE_S, "it is put off")
     running.queue.submit(normal)
     running.settle(5, 60)
     items = {item.id: item for item in running.queue.items()}

@@ -19,12 +19,12 @@ from sbnode.scp.completion import SeriesCompletion
 from sbnode.scp.server import Receiver
 from sbnode.series import SeriesKey
 from sbnode.spool import Spool
-from tests.integration.peers import HOST, free_port
+from tests.integration.peers import HOST, PATIENCE_S, free_port
 
 SETTINGS: dict[str, Any] = {
     "calling_ae_titles": ["PACS", "STORESCU", "ECHOSCU"],
     "completion": {"idle_s": 30, "study_settle_s": 0.2},
-    "network_timeout_s": 5,
+    "network_timeout_s": 60,
     "max_instance_bytes": 1_000_000,
 }
 
@@ -124,7 +124,7 @@ def associate(
 ) -> Association:
     """Request an association as a PACS would."""
     entity = AE(ae_title=calling)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = PATIENCE_S
     context = build_context(sop_class, list(syntaxes) or [ExplicitVRLittleEndian])
     return entity.associate(
         HOST, port, contexts=[context, build_context("1.2.840.10008.1.1")], ae_title=called, **keywords

@@ -10,7 +10,7 @@ from pynetdicom.association import Association
 
 from sbnode.inference.selection import choose
 from sbnode.series import Series
-from tests.integration.peers import wait_until
+from tests.integration.peers import PATIENCE_S, wait_until
 from tests.scp.conftest import Running, Start, associate
 from tests.scp.instances import ct_slice
 from tests.scp.test_receiver import send_slice
@@ -28,7 +28,7 @@ def studies(running: Running, count: int) -> dict[str, Series]:
     """The complete studies, each with the series that is chosen of it."""
     found = {}
     for _ in range(count):
-        study, _ = running.studies.get(timeout=10)
+        study, _ = running.studies.get(timeout=PATIENCE_S)
         found[study] = choose(running.spool.series(study), running.receiver._config.selection).chosen
     return found
 
@@ -67,5 +67,5 @@ def test_a_study_that_is_sent_again_corrected_is_announced_again(
     output = "".join(capsys.readouterr())
     assert output.count("instance_corrected") == SLICES
     assert "MERGED-A" not in output
-    wait_until(lambda: len(running.observed.transfers) == 2, 5, "both transfers were told")
+    wait_until(lambda: len(running.observed.transfers) == 2, PATIENCE_S, "both transfers were told")
     assert [dict(added) for _, added in running.observed.transfers] == [{"1.2.3": SLICES}] * 2

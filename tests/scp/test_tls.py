@@ -13,7 +13,8 @@ import pytest
 from sbnode.config import Config
 from sbnode.errors import ConfigError
 from sbnode.service.certificates import CertificateWatch
-from tests.integration.peers import HOST, free_port
+from tests.faults.recording import REQUEST
+from tests.integration.peers import HOST, PATIENCE_S, free_port
 from tests.scp.certificates import Certificate, authority, issued
 from tests.scp.conftest import Running, Start, associate
 from tests.scp.instances import STUDY, ct_slice
@@ -43,14 +44,12 @@ def client_context(ca: Certificate, own: Certificate | None = None) -> ssl.SSLCo
 
 
 def gets_in(running: Running, context: ssl.SSLContext) -> bool:
-    """Whether a connection outlives the handshake; in TLS 1.3 a client learns only afterwards."""
-    with socket.create_connection((HOST, running.receiver.ports[1]), timeout=5) as connection:
+    """Whether an association is answered; in TLS 1.3 a client learns only after the handshake that it was refused."""
+    with socket.create_connection((HOST, running.receiver.ports[1]), timeout=PATIENCE_S) as connection:
         try:
             with context.wrap_socket(connection, server_hostname=HOST) as secured:
-                secured.settimeout(1)
+                secured.sendall(REQUEST)
                 return secured.recv(1) != b""
-        except TimeoutError:
-            return True
         except OSError:
             return False
 
@@ -67,7 +66,7 @@ def test_a_series_over_tls_and_an_echo_beside_it(start: Start, server: Certifica
     assert plain.send_c_echo().Status == 0x0000
     plain.release()
     association.release()
-    assert running.studies.get(timeout=5)[0] == STUDY
+    assert running.studies.get(timeout=PATIENCE_S)[0] == STUDY
     running.spool.verify(running.spool.series(STUDY)[0])
 
 
