@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pynetdicom.association import Association
+
 from sbnode.spool import Spool
 from tests.integration.peers import HOST, Node
 from tests.scp.conftest import associate
@@ -25,6 +27,10 @@ SETTINGS: dict[str, Any] = {
     "completion": {"idle_s": 1.0, "study_settle_s": 0.2},
 }
 MIB = 1024 * 1024
+HELD_UP_S = 20
+"""A sender who waits for silent or slow ones takes longer: those are closed after 30 s."""
+_FOR_NOW = 2
+"""Result "rejected-transient" of an A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Receiving:
         assert self.is_running, f"the node ended:\n{self.log[-3000:]}"
         started = time.monotonic()
         tls = None if context is None else (context, HOST)
-        association = associate(port or self.port, calling=CALLING, tls_args=tls)
+        association = self._associate(port or self.port, tls)
         assert association.is_established, "a good sender was turned away"
         self._sent += 1
         try:
@@ -89,6 +95,17 @@ class Receiving:
         finally:
             association.release()
         return time.monotonic() - started
+
+    @staticmethod
+    def _associate(port: int, tls: tuple[ssl.SSLContext, str] | None) -> Association:
+        """Try again while there is no place, as senders do: one that has just ended may still have its own."""
+        end_s = time.monotonic() + HELD_UP_S
+        while True:
+            association = associate(port, calling=CALLING, tls_args=tls)
+            no_place = association.is_rejected and association.acceptor.primitive.result == _FOR_NOW
+            if not no_place or time.monotonic() > end_s:
+                return association
+            time.sleep(0.1)
 
     def require_clean(self) -> None:
         """Fail unless the log quotes nothing and the spool holds nothing but whole instances under their UIDs."""

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.faults import recording
-from tests.faults.receiving import CALLING, MIB, Receiving, receiving
+from tests.faults.receiving import CALLING, HELD_UP_S, MIB, Receiving, receiving
 from tests.faults.recording import REQUEST
-from tests.integration.peers import HOST, free_port, wait_until
+from tests.integration.peers import HOST, PATIENCE_S, free_port, wait_until
 from tests.scp.certificates import authority, issued
 from tests.scp.conftest import associate
 from tests.scp.instances import ct_slice
@@ -47,14 +47,14 @@ def test_probes_leave_nothing_behind(node: Callable[..., Receiving], count: int)
     print(f"{count} connections in {seconds:.0f} s; before {before}; after {after}")
     assert after.descriptors <= before.descriptors + 1
     assert after.resident_bytes <= before.resident_bytes + GROWTH_BYTES
-    assert running.require_alive() < 5
+    assert running.require_alive() < HELD_UP_S
     running.require_clean()
 
 
 def probe(port: int, count: int) -> None:
     """Connect and close, as load balancers do."""
     for _ in range(count):
-        socket.create_connection((HOST, port), timeout=10).close()
+        socket.create_connection((HOST, port), timeout=PATIENCE_S).close()
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_silent_tls_clients_keep_nobody_out(node: Callable[..., Receiving], tmp_
     context = ssl.create_default_context(cafile=ca.certificate)
     with ExitStack() as stack:
         for number in range(count):
-            silent = stack.enter_context(socket.create_connection((HOST, port), timeout=10))
+            silent = stack.enter_context(socket.create_connection((HOST, port), timeout=PATIENCE_S))
             if number % 2:
                 silent.sendall(b"\x16\x03\x01")  # the beginning of a ClientHello
         taken_s = [running.require_alive(port, context) for _ in range(5)]
         print(f"{count} silent TLS clients: {running.vitals}; a sender takes {max(taken_s):.2f} s")
-    assert max(taken_s) < 5
+    assert max(taken_s) < HELD_UP_S
     running.require_clean()
 
 
@@ -84,12 +84,12 @@ def test_silent_clients_are_closed_in_time(node: Callable[..., Receiving]) -> No
     before = running.vitals
     with ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection((HOST, running.port))) for _ in range(50)]
-        assert running.require_alive() < 5
+        assert running.require_alive() < HELD_UP_S
         started = time.monotonic()
         for connection in silent:
-            require_closed(connection, 10)
+            require_closed(connection, HELD_UP_S)
         print(f"50 silent clients: all closed after {time.monotonic() - started:.1f} s")
-    wait_until(lambda: running.vitals.threads <= before.threads, 10, "their threads ended")
+    wait_until(lambda: running.vitals.threads <= before.threads, PATIENCE_S, "their threads ended")
     running.require_clean()
 
 
@@ -127,12 +127,14 @@ def test_senders_that_stop_use_up_no_association_for_ever(
     node: Callable[..., Receiving], stop: Callable[[Any], None]
 ) -> None:
     running = node(receive={"network_timeout_s": 2, "max_associations": 3})
+    began = time.monotonic()
     stuck = [associate(running.port, calling=CALLING) for _ in range(3)]
     for association in stuck:
         stop(association)
-    assert not associate(running.port, calling=CALLING).is_established
+    rejected = not serves(running)
+    assert rejected or time.monotonic() - began > 2, "there was a place beside the three"
     started = time.monotonic()
-    wait_until(lambda: serves(running), 10, "their places are free again", every_s=0.3)
+    wait_until(lambda: serves(running), PATIENCE_S, "their places are free again", every_s=0.3)
     print(f"{stop.__name__}: three places free after {time.monotonic() - started:.1f} s")
     running.require_alive()
     for association in stuck:
@@ -158,13 +160,13 @@ def test_clients_that_drip_bytes_are_cut_off_and_take_no_place(node: Callable[..
             connection.sendall(begin)
         started = time.monotonic()
         open_still = set(dripping)
-        while open_still and time.monotonic() - started < 15:
+        while open_still and time.monotonic() - started < PATIENCE_S:
             for connection in list(open_still):
                 try:
                     connection.sendall(b"\x01")
                 except OSError:
                     open_still.discard(connection)
-            assert running.require_alive() < 5
+            assert running.require_alive() < HELD_UP_S
             time.sleep(0.5)
         print(f"20 dripping clients cut off after {time.monotonic() - started:.1f} s")
         assert not open_still
@@ -179,7 +181,7 @@ def test_an_association_that_drips_fragments_is_cut_off(node: Callable[..., Rece
     with ExitStack() as stack:
         dripping = [stack.enter_context(established(running.port)) for _ in range(2)]
         started = time.monotonic()
-        while dripping and time.monotonic() - started < 20:
+        while dripping and time.monotonic() - started < PATIENCE_S:
             dripping = [connection for connection in dripping if is_taken(connection, fragment)]
             time.sleep(0.3)
         print(f"associations that drip fragments were ended after {time.monotonic() - started:.1f} s")
@@ -190,7 +192,7 @@ def test_an_association_that_drips_fragments_is_cut_off(node: Callable[..., Rece
 
 def established(port: int) -> socket.socket:
     """A connection with an association on it, without a library that ends it."""
-    connection = socket.create_connection((HOST, port), timeout=10)
+    connection = socket.create_connection((HOST, port), timeout=PATIENCE_S)
     connection.sendall(REQUEST)
     (kind, _, length) = struct.unpack(">BBL", connection.recv(6, socket.MSG_WAITALL))
     assert kind == 2, "the association was not accepted"
@@ -215,9 +217,8 @@ def test_a_client_that_never_reads_its_answers_is_cut_off(node: Callable[..., Re
     while is_taken(connection, echo * 100):
         assert time.monotonic() - started < 60, "it still takes requests"
     started = time.monotonic()
-    wait_until(lambda: serves(running), 20, "its place is free again", every_s=0.5)
+    wait_until(lambda: serves(running), PATIENCE_S, "its place is free again", every_s=0.5)
     print(f"a client that doesn't read: its place was free after {time.monotonic() - started:.1f} s; {running.vitals}")
     connection.close()
-    time.sleep(1)  # for the place that was just tried
     running.require_alive()
     running.require_clean()

@@ -11,6 +11,7 @@ import yaml
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from tests.integration.peers import listens, wait_until
 from tests.integration.small_node import MORTAL, START_S, Archive, Node
@@ -58,10 +59,13 @@ def test_a_step_and_an_association_may_end_within_it(running: Callable[[float, f
     node = running(120, 25)
     entity = AE(ae_title="STORESCU")
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    entity.add_requested_context(Verification)
     association = entity.associate("127.0.0.1", node.port, ae_title="SBNODE")
     node.begin_to_terminate()
     wait_until(lambda: not listens(node.port), START_S, "the port is closed")
-    time.sleep(12)
+    for _ in range(3):  # twelve seconds; what is quiet for 15 s is ended at once
+        time.sleep(4)
+        assert association.send_c_echo().Status == 0x0000
     data_set = ct_slice(1, study="1.2.4", series="1.2.4.1")
     data_set.file_meta = FileMetaDataset()
     data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

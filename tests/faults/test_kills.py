@@ -122,7 +122,7 @@ def test_a_frozen_worker_holds_up_no_other_one_and_does_no_harm_when_it_wakes_up
     node = Node(tmp_path, archive_port)
     try:
         node.start("--no-worker")
-        slow = node.will("slow", "5")
+        slow = node.will("slow", "300")
         frozen = node.start_worker("worker-a")
         node.try_to_send("1.2.3")
         wait_until(lambda: node.runs == 1, START_S, "the pipeline runs")
@@ -148,7 +148,7 @@ def test_the_database_goes_away_and_comes_back(tmp_path: Path, archive: Archive,
     node = Node(tmp_path, archive_port, database=server.url("queue"))
     try:
         node.start()
-        slow = node.will("slow", "3")
+        slow = node.will("slow", "300")
         assert len(node.try_to_send("1.2.3")) == SLICES
         wait_until(lambda: node.runs == 1, START_S, "the pipeline runs")
         server.stop()
@@ -157,7 +157,7 @@ def test_the_database_goes_away_and_comes_back(tmp_path: Path, archive: Archive,
         time.sleep(8)
         assert not archive.received
         assert not node.is_over()
-        page = httpx.get(f"{node.status_url}/", timeout=30)
+        page = httpx.get(f"{node.status_url}/", timeout=60)
         assert page.status_code == 200
         assert "The database of the queue doesn't answer." in page.text
         server.start_again()

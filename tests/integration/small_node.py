@@ -24,7 +24,7 @@ from sbnode.config import load_config
 from sbnode.jobs.client import Item, JobClient
 from sbnode.spool import Spool
 from tests.conftest import REPOSITORY
-from tests.integration.peers import free_port, listens, program, wait_until
+from tests.integration.peers import PATIENCE_S, free_port, listens, program, wait_until
 from tests.jobs.fakes import OBJECTS
 from tests.scp.instances import ct_slice, files
 
@@ -127,12 +127,12 @@ class Node:
         """Kill the receiving process and the worker at one stroke."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
 
     def kill_receiving_process(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
 
     @property
     def pid(self) -> int:
@@ -171,14 +171,14 @@ class Node:
     def terminate(self) -> int:
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(60)
+        return self._process.wait(START_S)
 
     def close(self) -> None:
         for process in (self._process, *self._workers):
             if process is not None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                process.wait(10)
+                process.wait(PATIENCE_S)
 
     def send(self, study: str = "1.2.3", pixels: int = 16) -> None:
         """Send a study of 45 slices with storescu; fail unless each is acknowledged."""
@@ -210,7 +210,7 @@ class Node:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command of `sbnode` to its end."""
         line = [sys.executable, "-m", "sbnode.cli", *arguments, "--config", str(self.config)]
-        return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=START_S, check=False)
 
     def log(self) -> str:
         """What the node's processes wrote."""

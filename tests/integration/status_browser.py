@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
-from tests.integration.peers import program
+from tests.integration.peers import PATIENCE_S, program
 from tests.integration.small_node import Node
 
 USER, PASSWORD = "radiology", "gei\u00dfbock"
@@ -52,6 +52,7 @@ class Visitor:
         """Open the page; ``origin`` is where a proxy shows it."""
         credentials = {"username": USER, "password": PASSWORD}
         context = browser.new_context(http_credentials=credentials, viewport=dict(viewport), **options)
+        context.set_default_timeout(1000 * PATIENCE_S)
         visitor = cls(context, context.new_page(), origin or node.status_url)
         visitor.page.on("console", lambda message: visitor._said(message.type, message.text))
         visitor.page.on("pageerror", lambda error: visitor.faults.append(str(error)))
@@ -76,7 +77,7 @@ class Visitor:
         """The visible words of a part of the page, on one line."""
         return " ".join(self.page.locator(f"#{part}").inner_text().split())
 
-    def waits_for(self, part: str, words: str, timeout_s: float = 30) -> None:
+    def waits_for(self, part: str, words: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait until a part of the page holds these words, without loading it anew."""
         self.page.locator(f"#{part}", has_text=words).wait_for(timeout=1000 * timeout_s)
 

@@ -101,7 +101,7 @@ def test_the_archive_commits_to_what_it_was_sent_and_the_node_to_what_it_receive
 
 def assert_no_patient_data(node: Node) -> None:
     """The patient's name and ID stand in DICOM objects alone: in no log, metric, queue, manifest or audit trail."""
-    with urlopen(f"{node.status_url}/metrics", timeout=10) as answer:
+    with urlopen(f"{node.status_url}/metrics", timeout=60) as answer:
         texts = {"metrics": answer.read()}
     node.stop()
     texts |= {str(path): path.read_bytes() for path in node.folder.rglob("*") if path.is_file()}

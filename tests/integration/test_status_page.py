@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.integration.peers import free_port, wait_until
-from tests.integration.small_node import MORTAL, Archive, Node
+from tests.integration.small_node import MORTAL, START_S, Archive, Node
 from tests.integration.status_browser import PHONE, Visitor, chromium, with_password
 
 pytestmark = list(MORTAL)
@@ -31,22 +31,22 @@ def test_a_dead_letter_is_seen_and_retried_by_keyboard(tmp_path: Path, browser: 
     try:
         visitor = Visitor.of(browser, node, java_script_enabled=script)
         assert "Nothing failed" in visitor.words("faults")
-        slow = node.will("slow", "5")
+        slow = node.will("slow", "300")
         node.send()
         if script:
             visitor.waits_for("running", "Estimating the bone")
             assert "Step 4 of 10, 43 % of it" in visitor.words("running")
-        wait_until(lambda: sum(item.state == "dead letter" for item in node.items()) == 2, 30, "two dead letters")
+        slow.unlink()
+        wait_until(lambda: sum(item.state == "dead letter" for item in node.items()) == 2, START_S, "two dead letters")
         if not script:
             visitor.page.get_by_role("link", name="Refresh").click()
         visitor.waits_for("state", "2 new dead letters.")
         assert "Destination archive doesn't take what it is sent." in visitor.words("state")
-        slow.unlink()
         archive = Archive(port)
         visitor.tab_to("Retry")
         visitor.page.keyboard.press("Enter")
         visitor.page.get_by_role("status").filter(has_text="Started again.").wait_for()
-        wait_until(lambda: sum(archive.received.values()) == 1, 30, "what was retried is delivered")
+        wait_until(lambda: sum(archive.received.values()) == 1, START_S, "what was retried is delivered")
         # The name and the ID of the patient of every instance that was sent begin so.
         assert "CANARY" not in visitor.page.content()
         assert "CANARY" not in visitor.context.request.get(f"{visitor.origin}/parts").text()
