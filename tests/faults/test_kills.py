@@ -26,7 +26,9 @@ pytestmark = [*MORTAL, pytest.mark.timeout(600)]
 
 SLICES = 45
 IDLE_S = 3
-"""Long enough for a sender to come back before what it sent already counts as complete."""
+"""After so long a series whose last slices weren't acknowledged on an association of this process is complete."""
+PART_IDLE_S = 60
+"""The same where a part came: long enough for the sender to come back before that counts as complete."""
 
 RECEIVING = {
     "before an instance is written": Moment("serve", "before", "sbnode.spool.spool:Spool._write", 12),
@@ -87,8 +89,10 @@ def test_killed(
     archive_port: int,
     postgres: Callable[[], str],
 ) -> None:
-    node = Node(tmp_path, archive_port, database=postgres() if database == "postgresql" else None, idle_s=IDLE_S)
-    (RECEIVING | WORKING)[moment].set(tmp_path)
+    chosen = (RECEIVING | WORKING)[moment]
+    idle_s = PART_IDLE_S if moment in RECEIVING and 1 < chosen.nth < SLICES else IDLE_S
+    node = Node(tmp_path, archive_port, database=postgres() if database == "postgresql" else None, idle_s=idle_s)
+    chosen.set(tmp_path)
     try:
         node.start()
         acknowledged = node.try_to_send(slices=SLICES)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
-from tests.integration.peers import PATIENCE_S, program
+from tests.integration.peers import PATIENCE_S, listens, program, wait_until
 from tests.integration.small_node import Node
 
 USER, PASSWORD = "radiology", "gei\u00dfbock"
@@ -50,6 +50,7 @@ class Visitor:
         cls, browser: Browser, node: Node, viewport: Mapping[str, int] = DESK, *, origin: str = "", **options: Any
     ) -> Visitor:
         """Open the page; ``origin`` is where a proxy shows it."""
+        wait_until(lambda: listens(node.status_port), PATIENCE_S, "the page is served")  # after the port for DICOM
         credentials = {"username": USER, "password": PASSWORD}
         context = browser.new_context(http_credentials=credentials, viewport=dict(viewport), **options)
         context.set_default_timeout(1000 * PATIENCE_S)
@@ -72,6 +73,15 @@ class Visitor:
         answer = self.page.goto(f"{self.origin}/")
         assert answer is not None
         assert answer.status == 200
+
+    def opens_with(self, part: str, words: str) -> None:
+        """Open the page until a part of it holds these words: at first the queue may take long to answer."""
+
+        def holds() -> bool:
+            self.open()
+            return words in self.words(part)
+
+        wait_until(holds, PATIENCE_S, f"{part}: {words}")
 
     def words(self, part: str) -> str:
         """The visible words of a part of the page, on one line."""

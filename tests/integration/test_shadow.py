@@ -42,6 +42,7 @@ def switch(node: Node, *, shadow: bool) -> None:
 
 def test_nothing_leaves_a_node_in_shadow_mode_until_it_is_released(node: Node, archive: Archive) -> None:
     node.start()
+    wait_until(lambda: '"working"' in node.log(), START_S, "the worker works")
     switch(node, shadow=True)
     node.send("1.2.3")
     wait_until(

@@ -30,7 +30,7 @@ def test_a_dead_letter_is_seen_and_retried_by_keyboard(tmp_path: Path, browser: 
     node.start()
     try:
         visitor = Visitor.of(browser, node, java_script_enabled=script)
-        assert "Nothing failed" in visitor.words("faults")
+        visitor.opens_with("faults", "Nothing failed")
         slow = node.will("slow", "300")
         node.send()
         if script:

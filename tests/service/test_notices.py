@@ -200,7 +200,7 @@ def test_the_webhook_s_certificate_is_checked_and_the_token_is_sent(tmp_path: Pa
 
 def mail(box: Mailbox, **more: Any) -> Mail:
     addresses = {"sender": "sbnode@example.org", "recipients": ["a@example.org", "b@example.org"]}
-    return Mail(**{"host": "127.0.0.1", "port": box.port, "timeout_s": 5, **addresses, **more})
+    return Mail(**{"host": "127.0.0.1", "port": box.port, "timeout_s": 60, **addresses, **more})
 
 
 def test_mail_goes_over_tls_with_a_password_and_to_nobody_without_trust(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from tests.conftest import REPOSITORY, unavailable
-from tests.integration.peers import HOST, Orthanc, Process, free_port, listens, program
+from tests.integration.peers import HOST, PATIENCE_S, Orthanc, Process, free_port, listens, program
 
 DIST = REPOSITORY / "build" / "ohif" / "package" / "dist"
 """What `make viewer` unpacks."""
@@ -103,7 +103,7 @@ def start_web_server(folder: Path, orthanc: Orthanc) -> tuple[Process, str]:
     )
     command = [program("nginx", "nginx-light"), "-p", folder, "-c", folder / "nginx.conf"]
     process = Process.start("nginx", command, folder / "nginx.log")
-    process.ready(lambda: listens(port), timeout_s=10)
+    process.ready(lambda: listens(port), timeout_s=PATIENCE_S)
     return process, f"http://{HOST}:{port}"
 
 

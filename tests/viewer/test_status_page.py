@@ -23,7 +23,7 @@ from pynetdicom.association import Association
 
 from simulator.head import simulate_head, write_head
 from tests.conftest import REPOSITORY, unavailable
-from tests.integration.peers import Process, free_port, listens, program, sbnode_command, wait_until
+from tests.integration.peers import PATIENCE_S, Process, free_port, listens, program, sbnode_command, wait_until
 from tests.integration.small_node import Archive, Node
 from tests.integration.status_browser import DESK, PHONE, Visitor, chromium, with_password
 from tests.scp.certificates import authority
@@ -146,7 +146,7 @@ def test_the_page_of_an_idle_a_busy_and_a_troubled_node(hospital: Hospital) -> N
     for study in ("1.2.5", "1.2.6"):
         node.send(study)
     wait_until(lambda: len(planning.received) == 2, 60, "both destinations have both results")
-    slow.write_text("90")
+    slow.write_text("600")
     for study in ("1.2.7", "1.2.8", "1.2.9"):
         node.send(study)
     association = associate(node.port, calling="STORESCU")
@@ -154,7 +154,7 @@ def test_the_page_of_an_idle_a_busy_and_a_troubled_node(hospital: Hospital) -> N
     send(association, "1.2.10", *range(1, 30))
     visitor.waits_for("running", "Estimating the bone")
     visitor.waits_for("receiving", "29")
-    wait_until(lambda: "Jobs: making results 3" in visitor.words("queue"), 30, "three jobs are in the queue")
+    wait_until(lambda: "Jobs: making results 3" in visitor.words("queue"), PATIENCE_S, "three jobs are in the queue")
     assert "From STORESCU (1)" in visitor.words("receiving")
     assert "Sent: 2 of 2 objects to archive" in visitor.words("results")
     assert "Rejected" in visitor.words("faults")
@@ -223,7 +223,7 @@ def test_behind_a_proxy_under_a_path_of_its_own(tmp_path: Path, tls: bool, host:
     command = [program("nginx", "nginx-light"), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
     proxy = Process.start("nginx", command, tmp_path / "nginx.log")
     try:
-        proxy.ready(lambda: listens(port), timeout_s=10)
+        proxy.ready(lambda: listens(port), timeout_s=PATIENCE_S)
         node.start()
         node.send()
         wait_until(lambda: sum(item.state == "dead letter" for item in node.items()) == 2, 60, "two dead letters")
