@@ -236,6 +236,7 @@ def test_a_study_sent_again_gives_no_second_result(
     round_trip: Callable[[str], RoundTrip], hospital: Hospital, head: str
 ) -> None:
     trip = round_trip(head)
+    wait_until(lambda: _idle(hospital.node), 120, "the last pictures of the preview are back", every_s=1)
     before = hospital.archive.get("/statistics")
     # The scan alone: the study holds the results now, and the node takes no SEG.
     (scan,) = (

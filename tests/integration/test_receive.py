@@ -4,7 +4,6 @@ killed."""
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,8 +60,11 @@ def test_a_real_series_of_uneven_spacing_waits_for_idle_time(start: Start, share
     folder = shared_data / "ge-hispeed-tilted"
     sent = storescu(running.port, "--scan-directories", folder)
     assert sent.returncode == 0, sent.stderr
-    study, (completion,) = running.studies.get(timeout=PATIENCE_S)
-    assert (completion.reason, completion.instances) == ("idle", 28)
+    instances = 0
+    while instances < 28:  # a sender may pause for longer than idle_s on a busy machine
+        study, (completion,) = running.studies.get(timeout=PATIENCE_S)
+        assert completion.reason == "idle"
+        instances = completion.instances
     (series,) = running.spool.series(study)
     running.spool.verify(series)
     originals = {pydicom.dcmread(path).SOPInstanceUID: path for path in folder.iterdir()}
@@ -129,15 +131,13 @@ def test_a_study_of_many_classes_leaves_the_rest_at_the_sender(start: Start, tmp
 
 
 def test_four_senders_at_once(start: Start, tmp_path: Path) -> None:
-    running = start()
-    senders = []
-    for sender in range(4):
-        folder = tmp_path / str(sender)
+    running = start(completion={"idle_s": 30, "study_settle_s": 2})
+    folders = [tmp_path / str(sender) for sender in range(4)]
+    for number, folder in enumerate(folders, start=1):
         folder.mkdir()
-        series = f"1.2.3.{sender + 1}"
-        files(folder, [ct_slice(number, series=series, size=128) for number in range(1, 21)])
-        command = [program("storescu", "dcmtk"), "--call", "SBNODE", HOST, str(running.port), "+sd", folder]
-        senders.append(subprocess.Popen(command, env=ENVIRONMENT))
+        files(folder, [ct_slice(one, series=f"1.2.3.{number}", size=128) for one in range(1, 21)])
+    command = [program("storescu", "dcmtk"), "--call", "SBNODE", HOST, str(running.port), "+sd"]
+    senders = [subprocess.Popen([*command, folder], env=ENVIRONMENT) for folder in folders]
     assert [sender.wait(timeout=120) for sender in senders] == [0] * 4
     study, series = running.studies.get(timeout=PATIENCE_S)
     assert study == STUDY
@@ -145,12 +145,18 @@ def test_four_senders_at_once(start: Start, tmp_path: Path) -> None:
 
 
 SERVER = """
-import sys, threading
+import itertools, os, signal, sys, threading
 from pathlib import Path
 from sbnode.config import Config
 from sbnode.scp.server import Receiver
 from sbnode.spool import Spool
 spool = Spool(Path(sys.argv[1]), 0)
+store, calls = spool.store, itertools.count(1)
+def counted(*arguments):
+    if next(calls) == int(sys.argv[3]):  # in a thread of its own, to come at any moment from now on
+        threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGKILL)).start()
+    return store(*arguments)
+spool.store = counted
 config = Config.model_validate({
     "node": {"host": "127.0.0.1", "port": int(sys.argv[2])},
     "receive": {"calling_ae_titles": ["STORESCU"], "completion": {"idle_s": 1, "study_settle_s": 0.1}},
@@ -166,7 +172,7 @@ def test_sigkill_loses_no_acknowledged_instance_and_a_restart_announces_them(tmp
     spool_path, log = tmp_path / "spool", tmp_path / "server.log"
     paths = files(tmp_path, [ct_slice(number, size=64) for number in range(1, 301)])
     command = [sys.executable, "-c", SERVER, str(spool_path), str(port)]
-    server = Process.start("receiver", command, log)
+    server = Process.start("receiver", [*command, "50"], log)
     wait_until(lambda: listens(port), 60, "the receiver listens")
     sender_log = tmp_path / "storescu.log"
     with sender_log.open("w") as output:
@@ -176,9 +182,7 @@ def test_sigkill_loses_no_acknowledged_instance_and_a_restart_announces_them(tmp
             stdout=output,
             stderr=output,
         )
-        wait_until(lambda: sender_log.read_text().count("Success") >= 40, 60, "40 were acknowledged", 0.005)
-        os.kill(server.popen.pid, signal.SIGKILL)
-        sender.wait(timeout=60)
+        sender.wait(timeout=120)
     server.stop()
     acknowledged = sender_log.read_text().count("Received Store Response (Success)")
     assert 40 <= acknowledged < 300
@@ -186,7 +190,7 @@ def test_sigkill_loses_no_acknowledged_instance_and_a_restart_announces_them(tmp
     (series,) = spool.series(STUDY)
     spool.verify(series)
     assert {instance.instance_number for instance in series.instances} >= set(range(1, acknowledged + 1))
-    again = Process.start("receiver", command, log)
+    again = Process.start("receiver", [*command, "0"], log)
     wait_until(lambda: f"complete {STUDY}" in log.read_text(), 60, "the study was announced after the restart")
     again.stop()
 
