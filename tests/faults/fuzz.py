@@ -63,6 +63,9 @@ LIBRARY_STATUSES = frozenset({0x0112, 0x0113, 0x0117, 0x0118, 0x0119, 0x0122, 0x
 BATCH = 5_000
 SOCKET_BATCH = 200
 SLOW_S = 5.0
+"""More of a processor's time than this for one case is a fault ..."""
+HUNG_S = 60.0
+"""... and more than this by the clock, however busy the machine is."""
 SOCKET_SHARE = 0.002
 CLIENTS = 8
 PDU_LIMIT_BYTES = 1_000_000
@@ -272,7 +275,7 @@ def fuzz_in_process(seed: int, cases: int, seconds: float, outcome: Outcome) -> 
 def _one(process: InProcess, seed: int, number: int, outcome: Outcome) -> None:
     mutator = case(seed, number)
     level = mutator._draw.random()
-    started = time.monotonic()
+    started, worked = time.monotonic(), time.thread_time()
     try:
         outcome.counts[process.run(mutator, level)] += 1
     except Exception as error:
@@ -280,9 +283,9 @@ def _one(process: InProcess, seed: int, number: int, outcome: Outcome) -> None:
         outcome.found(
             f"--seed {seed} --only {number}", f"{type(error).__name__}: {error} at {place.filename}:{place.lineno}"
         )
-    taken_s = time.monotonic() - started
-    if taken_s > SLOW_S:
-        outcome.found(f"--seed {seed} --only {number}", f"took {taken_s:.1f} s")
+    taken_s, worked_s = time.monotonic() - started, time.thread_time() - worked
+    if worked_s > SLOW_S or taken_s > HUNG_S:
+        outcome.found(f"--seed {seed} --only {number}", f"took {taken_s:.1f} s, and {worked_s:.1f} s of a processor")
 
 
 def _check(process: InProcess, name: str, written: io.StringIO, outcome: Outcome) -> None:
