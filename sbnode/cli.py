@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sbnode import __version__
-from sbnode.commands import jobs, sending
+from sbnode.commands import dismissing, jobs, sending
 from sbnode.commands.check import check
 from sbnode.commands.compare import compare
 from sbnode.commands.doctor import doctor
@@ -47,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 jobs_app = typer.Typer(
-    help="""Look at the jobs of the queue, and start dead letters and rejected studies again.
+    help="""Look at the jobs of the queue, and start dead letters and rejected studies again, or dismiss them.
 
     Example: [cyan]sbnode jobs list --dead --config config.yaml[/cyan]""",
     no_args_is_help=True,
@@ -83,6 +83,7 @@ jobs_app.command("list", epilog=WORKS)(jobs.list_items)
 jobs_app.command(epilog=WORKS)(jobs.show)
 jobs_app.command(epilog=WORKS)(jobs.retry)
 jobs_app.command(epilog=WORKS)(jobs.rescan)
+jobs_app.command(epilog=WORKS)(dismissing.dismiss)
 jobs_app.command(epilog=WORKS)(sending.redo)
 jobs_app.command(epilog=WORKS)(sending.release)
 jobs_app.command(epilog=WORKS)(sending.send)

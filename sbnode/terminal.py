@@ -164,7 +164,14 @@ def queue(config: Path | None) -> Iterator[JobClient]:
 def print_items(items: Sequence[Item]) -> None:
     """Print what the queue holds as a table."""
     kinds = {"study": "study", "process": "job", "deliver": "delivery", "prove": "proof"}
-    colours = {"done": "green", "running": "cyan", "dead letter": "red", "rejected": "yellow", "left alone": "dim"}
+    colours = {
+        "done": "green",
+        "running": "cyan",
+        "dead letter": "red",
+        "rejected": "yellow",
+        "left alone": "dim",
+        "dismissed": "dim",
+    }
     colours["held back"] = "magenta"
     table = Table(box=None, pad_edge=False)
     for heading in ("created", "kind", "id", "state", "reason"):

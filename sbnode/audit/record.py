@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
@@ -22,6 +23,7 @@ _SYSTEM_OBJECT, _REPORT = "2", "3"
 """Participant Object Type Code, and its Role (PS3.15 section A.5.1.2.2)."""
 _MACHINE_NAME, _IP_ADDRESS, _URI = "1", "2", "5"
 """Network Access Point Type Code (PS3.15 section A.5.1)."""
+_DESCRIPTION = "Alert Description"
 _APPLICATION_SERVER = "4"
 """Audit Source Type Code (PS3.15 section A.5.1.2.1)."""
 
@@ -61,10 +63,14 @@ class ActiveParticipant:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What an event was about: a study, and how many of its instances where that is known."""
+    """What an event was about: a study, and how many of its instances where that is known.
+
+    ``alert`` says what a Security Alert is about (PS3.15 section A.5.3.11, Alert Description).
+    """
 
     uid: str
     instances: int | None = None
+    alert: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +112,7 @@ def to_json(record: Record) -> str:
             "ParticipantObjectIDTypeCode": _coded(STUDY_INSTANCE_UID),
             "ParticipantObjectID": study.uid,
             **({} if study.instances is None else {"NumberOfInstances": study.instances}),
+            **({"ParticipantObjectDetail": [{"type": _DESCRIPTION, "value": study.alert}]} if study.alert else {}),
         }
         content["ParticipantObject"] = [found]
     return json.dumps(content)
@@ -173,6 +180,9 @@ def _add_study(message: Element, study: Study) -> None:
     _add_code(found, "ParticipantObjectIDTypeCode", STUDY_INSTANCE_UID)
     # The schema asks for a name or a query. A study has no name.
     SubElement(found, "ParticipantObjectName").text = _text(study.uid)
+    if study.alert:
+        value = b64encode(study.alert.encode()).decode()
+        SubElement(found, "ParticipantObjectDetail", type=_DESCRIPTION, value=value)
     if study.instances is not None:
         description = SubElement(found, "ParticipantObjectDescription")
         SubElement(description, "SOPClass", NumberOfInstances=str(study.instances))

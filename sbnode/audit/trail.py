@@ -95,9 +95,17 @@ class Audit:
         self._record(_EXPORT, "R", _SUCCESS, *participants, study=study)
 
     def retried(self, user: Participant, study_instance_uid: str | None) -> None:
-        """Somebody had work started again that had failed (PS3.15 section A.5.3.11: an informative alert)."""
+        """Somebody had work started again that had failed."""
+        self._used(user, study_instance_uid, "failed work started again")
+
+    def dismissed(self, user: Participant, study_instance_uid: str | None, reason: str) -> None:
+        """Somebody put failed work away, for a ``reason`` that is a word of the node's own."""
+        self._used(user, study_instance_uid, f"failed work dismissed: {reason}")
+
+    def _used(self, user: Participant, study_instance_uid: str | None, alert: str) -> None:
+        """Somebody did what not everybody may (PS3.15 section A.5.3.11: an informative alert)."""
         person = ActiveParticipant(user.ae_title, _ITSELF, user.address, requestor=True, entity=False)
-        study = None if study_instance_uid is None else Study(study_instance_uid)
+        study = None if study_instance_uid is None else Study(study_instance_uid, alert=alert)
         self._record(_ALERT, "E", _SUCCESS, self._me(_ITSELF), person, kind=_RESTRICTED, study=study)
 
     def _me(self, role: Code, *, requestor: bool = False) -> ActiveParticipant:

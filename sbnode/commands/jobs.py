@@ -27,20 +27,22 @@ def list_items(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 30,
     dead: Annotated[bool, typer.Option("--dead", help="Only dead letters and rejected studies.")] = False,
     held: Annotated[bool, typer.Option("--held", help="Only what shadow mode held back.")] = False,
+    dismissed: Annotated[bool, typer.Option("--dismissed", help="Only what somebody dismissed, and why.")] = False,
 ) -> None:
     """List studies, jobs and deliveries, newest first.
 
-    States: queued, running, done, held back, rejected, left alone, dead letter.
+    States: queued, running, done, held back, rejected, left alone, dead letter, dismissed.
 
     Example: [cyan]sbnode jobs list --dead --config config.yaml[/cyan]
     """
     with exit_codes(), queue(config) as client:
+        from sbnode.jobs.client import DISMISSED, FAULTS
+
+        wanted = (*(FAULTS if dead else ()), *((DISMISSED,) if dismissed else ()))
         if held:
             items = client.held()[::-1][:limit]
-        elif dead:
-            from sbnode.jobs.client import FAULTS
-
-            items = [item for item in client.items() if item.state in FAULTS][:limit]
+        elif wanted:
+            items = [item for item in client.items() if item.state in wanted][:limit]
         else:
             items = client.items(limit)
         print_items(items)
@@ -74,17 +76,26 @@ def retry(
         ),
     ] = "",
     all_dead: Annotated[bool, typer.Option("--all-dead", help="All dead letters.")] = False,
+    dismissed: Annotated[
+        bool, typer.Option("--dismissed", help="With ID: also what was dismissed; a whole ID doesn't need it.")
+    ] = False,
 ) -> None:
     """Start dead letters and rejected studies again: one delivery, all of a study or job, or all dead letters.
+
+    What was dismissed stays so, unless it is named by its whole id or asked for with [bold]--dismissed[/bold].
 
     Example: [cyan]sbnode jobs retry --destination archive --config config.yaml[/cyan]
     """
     if [bool(id), bool(destination), all_dead].count(True) != 1:
         raise typer.BadParameter("give one of ID, --destination and --all-dead")
+    if dismissed and not id:
+        raise typer.BadParameter("--dismissed goes with an ID")
     with exit_codes(), queue(config) as client:
-        started = client.retry(id) if id else client.retry_dead(destination or None)
+        started = client.retry(id, dismissed=dismissed) if id else client.retry_dead(destination or None)
         if not started:
             what = f"nothing whose id begins with {id} is or has a dead letter or was rejected"
+            if id and any(item.state == "dismissed" for item in client.find(id)):
+                what += "; what was dismissed is started again by its whole id, or with --dismissed"
             raise SbnodeError(what if id else f"there is no dead letter{destination and f' of {destination}'}")
         for name in started:
             out.print(f"queued again: {name}", highlight=False, soft_wrap=True)

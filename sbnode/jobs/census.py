@@ -10,23 +10,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Engine,
     Integer,
     Select,
     Text,
     case,
+    cast,
     column,
     create_engine,
     func,
     make_url,
+    or_,
     select,
     table,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import SQLAlchemyError
 
 from sbnode.errors import QueueUnavailable
-from sbnode.jobs import queues
+from sbnode.jobs import dismissal, queues
 from sbnode.metrics import QueueGroup
 
 __all__ = ["Census"]
@@ -42,8 +46,10 @@ _STATES = {
     "ERROR": "dead",
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead",
 }
+_DEAD = [status for status, state in _STATES.items() if state == "dead"]
 _STAGES = {"study": "study", "process": "inference", "deliver": "delivery", "prove": "proof"}
 """By the workflow's name; that of the queue is lost where a worker died each time."""
+_TIMES = ("updated_at", "started_at_epoch_ms", "delay_until_epoch_ms", "completed_at")
 _PRIORITIES = {number: name for name, number in queues.PRIORITIES.items()}
 
 
@@ -85,20 +91,24 @@ def _engine(url: str) -> Engine:
 
 def _question(schema: str | None) -> Select[Any]:
     columns = [column(name, Text) for name in ("name", "queue_name", "status", "application_name")]
-    numbers = [column(name, BigInteger) for name in ("updated_at", "started_at_epoch_ms", "delay_until_epoch_ms")]
-    status = table("workflow_status", *columns, *numbers, column("priority", Integer), schema=schema)
+    numbers = [column(name, BigInteger) for name in _TIMES]
+    others = (column("priority", Integer), column("attributes", JSON().with_variant(JSONB(), "postgresql")))
+    status = table("workflow_status", *columns, *numbers, *others, schema=schema)
     began = status.c.started_at_epoch_ms
     # Since when it waits: since it was put in or started again, or since its delay was over.
     due = func.coalesce(status.c.delay_until_epoch_ms, 0)
     waiting = case((due > status.c.updated_at, due), else_=status.c.updated_at)
     since = case((status.c.status == "PENDING", func.coalesce(began, status.c.updated_at)), else_=waiting)
     # A constant where it doesn't matter: dead letters are many and old.
-    priority = case((status.c.status.in_(["ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]), 0), else_=status.c.priority)
+    priority = case((status.c.status.in_(_DEAD), 0), else_=status.c.priority)
     groups = (status.c.name, status.c.queue_name, status.c.status, priority)
     ours = func.coalesce(status.c.application_name, queues.APPLICATION) == queues.APPLICATION
+    # What was dismissed, when it ended so, calls for nobody.
+    noted_end = func.coalesce(status.c.attributes[dismissal.NOTED_END].as_string(), "")
+    left = or_(status.c.status.not_in(_DEAD), noted_end != func.coalesce(cast(status.c.completed_at, Text), "unknown"))
     return (
         select(*groups, func.count(), func.min(since), func.max(status.c.updated_at))
-        .where(status.c.status.in_(list(_STATES)), ours)
+        .where(status.c.status.in_(list(_STATES)), ours, left)
         .group_by(*groups)
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,17 +13,19 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from sbnode.config import Config
 from sbnode.errors import ConfigError, QueueUnavailable, SpoolError
-from sbnode.jobs import queues
+from sbnode.jobs import dismissal, queues
 from sbnode.jobs.census import Census
 from sbnode.jobs.manifest import Manifest
 from sbnode.metrics import QueueGroup, QueueState
 from sbnode.series import Series
 from sbnode.spool import Spool
 
-__all__ = ["FAULTS", "RETRIED", "Item", "JobClient"]
+__all__ = ["DISMISSED", "FAULTS", "RETRIED", "Item", "JobClient"]
 
 FAULTS = ("dead letter", "rejected")
 """States of what went wrong."""
+DISMISSED = "dismissed"
+"""The state of a fault that somebody put away on purpose."""
 RETRIED = (*FAULTS, "left alone")
 """States from which an item can be started again: after a repair, or after a setting was changed."""
 
@@ -53,13 +55,15 @@ class Item:
     kind: str
     """study, process, deliver or prove."""
     state: str
-    """queued, running, done, held back, rejected, left alone, dead letter or cancelled."""
+    """queued, running, done, held back, rejected, left alone, dead letter, dismissed or cancelled."""
     queue: str
     reason: str
     job: str
     """The key of the job it belongs to; empty for a study without one."""
     created_at: datetime
     updated_at: datetime
+    ended_at_ms: int = 0
+    """When it ended, in milliseconds since 1970; 0 while it hasn't."""
 
     @property
     def destination(self) -> str:
@@ -165,15 +169,21 @@ class JobClient:
         return [_item(status) for status in self._client.list_workflows(sort_desc=True, limit=limit)]
 
     def dead_letters(self) -> list[Item]:
-        """Return what was given up, oldest first."""
-        return [_item(status) for status in self._client.list_workflows(status=_DEAD, load_input=False)]
+        """Return what was given up and nobody dismissed, oldest first."""
+        return [item for item in self._given_up() if item.state != DISMISSED]
 
-    def rejected(self, limit: int) -> list[Item]:
-        """Return the studies and jobs among the newest ``limit`` that ended and were rejected, newest first."""
+    def faults(self, limit: int) -> list[Item]:
+        """Return what was given up, rejected or dismissed; of rejected studies and jobs those among the newest
+        ``limit`` that ended.
+        """
         found = self._client.list_workflows(
             name=["study", "process"], status="SUCCESS", sort_desc=True, limit=limit, load_input=False
         )
-        return [item for item in map(_item, found) if item.state == "rejected"]
+        rejected = [item for item in map(_item, found) if item.state in (*FAULTS, DISMISSED)]
+        return [*self._given_up(), *rejected]
+
+    def _given_up(self) -> list[Item]:
+        return [_item(status) for status in self._client.list_workflows(status=_DEAD, load_input=False)]
 
     def deliveries(self, job_keys: Sequence[str]) -> list[Item]:
         """Return the deliveries of jobs, with their questions of proof."""
@@ -222,16 +232,32 @@ class JobClient:
             found.update({status.workflow_id: _item(status) for status in self._prefixed(job)})
         return sorted(found.values(), key=lambda item: item.created_at)
 
-    def retry(self, prefix: str) -> list[str]:
+    def retry(self, prefix: str, *, dismissed: bool = False) -> list[str]:
         """Start what ``find`` returns and what ended without a result again from its beginning; return the ids.
 
-        An object that a destination didn't prove to hold is sent again.
+        An object that a destination didn't prove to hold is sent again. What was dismissed is started when ``prefix``
+        is its whole id, or with ``dismissed``.
         """
-        return [self._again(item) for item in self.find(prefix) if item.state in RETRIED]
+        return [
+            self._again(item)
+            for item in self.find(prefix)
+            if item.state in RETRIED or (item.state == DISMISSED and (dismissed or item.id == prefix))
+        ]
 
     def retry_dead(self, destination: str | None = None) -> list[str]:
         """Start every dead letter again, or those of one destination, as ``retry`` does; return the ids."""
         return [self._again(item) for item in self.dead_letters() if destination in (None, item.destination)]
+
+    def dismiss(self, items: Iterable[Item], reason: dismissal.Reason) -> list[Item]:
+        """Put away those of ``items`` that are dead letters or rejected; return them.
+
+        They call for nobody any more, stay listed, and are deleted with their study as what is done. Whatever starts
+        one again takes that back.
+        """
+        found = [item for item in items if item.state in FAULTS]
+        for item in found:
+            self._client.update_workflow_attributes(item.id, dismissal.note(item.ended_at_ms, reason), merge=True)
+        return found
 
     def redo(self, prefix: str) -> list[str]:
         """Choose and process again, with what then is configured, the studies of what ``find`` returns.
@@ -322,6 +348,8 @@ class JobClient:
     def _rewind(self, item: Item) -> str:
         # Not item.queue: DBOS forgets the queue of what it gave up for killing its worker.
         queue = {"study": queues.STUDY, "process": queues.INFERENCE}.get(item.kind) or queues.delivery(item.destination)
+        if item.state == DISMISSED:
+            self._client.update_workflow_attributes(item.id, None)
         self._client.rewind_workflow(item.id, queue_name=queue, application_version=queues.WORKFLOWS_VERSION)
         return item.id
 
@@ -335,7 +363,9 @@ class JobClient:
     def state(self, names: Sequence[str]) -> str:
         """Return how far everything whose id begins with one of ``names`` is: open, dead letter, done, or unknown."""
         found = self._client.list_workflows(workflow_id_prefix=list(names), load_input=False, load_output=False)
-        states = {_STATES[status.status] for status in found}
+        # What was dismissed is done.
+        dismissed = {status.workflow_id for status in found if dismissal.reason_of(status) is not None}
+        states = {_STATES[one.status] if one.workflow_id not in dismissed else "done" for one in found}
         if not states:
             return "unknown"
         if states & {*_GOING_ON}:
@@ -371,6 +401,9 @@ def _item(status: WorkflowStatus) -> Item:
         reason = str(status.error)
     elif status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
         reason = "the worker died each time it tried"
+    why = dismissal.reason_of(status)
+    if why is not None:
+        state, reason = DISMISSED, f"{why} ({state}: {reason})"
     return Item(
         id=status.workflow_id,
         kind=status.name,
@@ -380,6 +413,7 @@ def _item(status: WorkflowStatus) -> Item:
         job=output.get("job", "") if status.name == "study" else status.workflow_id.split(".")[0],
         created_at=_time(status.created_at),
         updated_at=_time(status.updated_at),
+        ended_at_ms=status.completed_at or 0,
     )
 
 

@@ -192,6 +192,7 @@ def _next_number(job_key: str, first: int, *, again: bool) -> int:
         if ended in ("superseded", "postponed"):
             continue
         if again and (ended == "rejected" or status in ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")):
+            DBOS.update_workflow_attributes(name, None)  # it may have been dismissed
             DBOS.rewind_workflow(name, queue_name=queues.INFERENCE, application_version=queues.WORKFLOWS_VERSION)
         return number
     raise AssertionError("unreachable")

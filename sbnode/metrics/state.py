@@ -53,7 +53,7 @@ STATES: dict[str, Described] = {
         Described(
             "sbnode_dead_letters",
             "gauge",
-            "Items that were given up and not started again",
+            "Items that were given up, and neither started again nor dismissed",
             (_STAGE, Label("destination", "of deliveries and proofs; empty for the others")),
         ),
         Described(

@@ -20,7 +20,8 @@ from sbnode.audit import Audit, Participant
 from sbnode.config import Config, Destination, WebDestination
 from sbnode.errors import QueueUnavailable, SpoolError
 from sbnode.jobs import queues
-from sbnode.jobs.client import Item, JobClient
+from sbnode.jobs.client import DISMISSED, Item, JobClient
+from sbnode.jobs.dismissal import REASONS, Reason
 from sbnode.jobs.lease import live_workers
 from sbnode.jobs.manifest import Manifest
 from sbnode.jobs.progress import read_progress
@@ -40,7 +41,7 @@ _QUEUE_S = 3.0
 """So long the queue may take to answer."""
 _STILL_S = 0.1
 """The same, once it did not."""
-_RETRY_S = 10.0
+_CHANGE_S = 10.0
 _RESULTS = 8
 _LOOKED_AT = 200
 """Among so many studies and jobs that ended last, rejected ones are looked for."""
@@ -79,8 +80,8 @@ class Gatherer:
         self._last: shown.Overview | None = None
         self._last_s = float("-inf")
         self._asking: Answer[tuple[shown.Queue, list[Item]]] | None = None
-        self._retrying: Answer[int] | None = None
-        self._retry_lock = Lock()
+        self._changing: Answer[int] | None = None
+        self._change_lock = Lock()
 
     def use(self, config: Config) -> None:
         """Show what ``config`` names from now on."""
@@ -92,6 +93,8 @@ class Gatherer:
             overview=self.overview,
             result_folder=self._spool.result_folder,
             retry=self._retry,
+            dismiss=self._dismiss,
+            reasons=REASONS,
             exported=lambda user, address, job: self._audit.exported(_person(user, address), self._study(job)),
         )
 
@@ -150,7 +153,7 @@ class Gatherer:
                 self._asking = None
 
     def _retry(self, item: str, user: str, address: str) -> int:
-        """Start ``item`` again, now or, one at a time, once the database answers; recorded when it is done."""
+        """Start ``item`` again and record it."""
 
         def start() -> int:
             count = len(self._queue.retry(item))
@@ -159,13 +162,34 @@ class Gatherer:
                 log.get_logger().info("retried", item=item, address=address)
             return count
 
+        return self._change(start)
+
+    def _dismiss(self, item: str, reason: str, user: str, address: str) -> int:
+        """Put ``item`` away, and nothing else that belongs to it, and record it."""
+
+        def dismiss() -> int:
+            found = (one for one in self._queue.find(item) if one.id == item)
+            count = len(self._queue.dismiss(found, Reason(reason)))
+            if count:
+                self._audit.dismissed(_person(user, address), self._study(item.split(".")[0]), reason)
+                log.get_logger().info("dismissed", item=item, reason=reason, address=address)
+            return count
+
+        return self._change(dismiss)
+
+    def _change(self, change: Callable[[], int]) -> int:
+        """Do what somebody asked for, now or, one at a time, once the database answers.
+
+        Raises:
+            QueueUnavailable: it doesn't answer yet.
+        """
         try:
-            with self._retry_lock:
-                if self._retrying is not None and not self._retrying.ended:
+            with self._change_lock:
+                if self._changing is not None and not self._changing.ended:
                     raise QueueUnavailable("the database of the queue doesn't answer")
-                self._retrying = Answer(start)
-                retrying = self._retrying
-            return retrying.wait(_RETRY_S)
+                self._changing = Answer(change)
+                changing = self._changing
+            return changing.wait(_CHANGE_S)
         except (TimeoutError, SQLAlchemyError) as error:
             raise QueueUnavailable("the database of the queue doesn't answer") from error
         finally:
@@ -202,8 +226,9 @@ def _receiving(receiver: Receiver) -> shown.Receiving:
 def _queue(config: Config, queue: JobClient) -> shown.Queue:
     states = queue.queues()
     unasked = {queues.proof(one.name) for one in config.all_destinations if one.confirm == "accepted"}
-    dead = queue.dead_letters()
-    faults = sorted([*dead, *queue.rejected(_LOOKED_AT)], key=lambda item: item.updated_at, reverse=True)
+    faults = sorted(queue.faults(_LOOKED_AT), key=lambda item: item.updated_at, reverse=True)
+    left = [item for item in faults if item.state != DISMISSED]
+    dead = [item for item in left if item.state == "dead letter"]
     running = [item for item in queue.open_items() if item.kind == "deliver" and item.state == "running"]
     return shown.Queue(
         lines=tuple(
@@ -211,7 +236,8 @@ def _queue(config: Config, queue: JobClient) -> shown.Queue:
             for name, state in states.items()
             if state.depth or name not in unasked
         ),
-        faults=tuple(map(_fault, faults)),
+        faults=tuple(map(_fault, left)),
+        dismissed=tuple(_fault(item) for item in faults if item.state == DISMISSED),
         destinations=tuple(
             _destination(one, queue, states.get(queues.delivery(one.name), _EMPTY), dead, running)
             for one in config.all_destinations
@@ -219,9 +245,16 @@ def _queue(config: Config, queue: JobClient) -> shown.Queue:
     )
 
 
+_FAULTS: dict[str, Literal["dead letter", "rejected", "dismissed"]] = {
+    "rejected": "rejected",
+    DISMISSED: "dismissed",
+}
+"""How the page calls a fault; else it is a dead letter."""
+
+
 def _fault(item: Item) -> shown.Fault:
-    state: Literal["dead letter", "rejected"] = "rejected" if item.state == "rejected" else "dead letter"
     reason = log.without_uids(item.reason)
+    state = _FAULTS.get(item.state, "dead letter")
     return shown.Fault(item.id, state, _subject(item), item.destination, reason, item.updated_at.timestamp())
 
 

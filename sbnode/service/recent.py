@@ -65,6 +65,7 @@ def _sent(items: Sequence[Item]) -> tuple[Sent, ...]:
             wanted=len(kinds),
             failed=sum("dead letter" in found for found in kinds.values()),
             held=sum("held back" in found for found in kinds.values()),
+            dismissed=sum("dismissed" in found and "dead letter" not in found for found in kinds.values()),
         )
         for destination, kinds in sorted(states.items())
     )

@@ -69,10 +69,13 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A dead letter or a rejected study. ``subject`` says what it is, ``destination`` is of a delivery; else empty."""
+    """A dead letter, a rejected study, or one of these that somebody dismissed.
+
+    ``subject`` says what it is, ``destination`` is of a delivery; else empty.
+    """
 
     id: str
-    state: Literal["dead letter", "rejected"]
+    state: Literal["dead letter", "rejected", "dismissed"]
     subject: str
     destination: str
     reason: str
@@ -100,7 +103,8 @@ class Destination:
 class Sent:
     """How many objects of a result one destination has got, of how many.
 
-    ``failed`` are dead letters, ``held`` are those that shadow mode held back.
+    ``failed`` are dead letters, ``held`` are those that shadow mode held back, ``dismissed`` those that were given up
+    and put away on purpose.
     """
 
     destination: str
@@ -108,6 +112,7 @@ class Sent:
     wanted: int
     failed: int
     held: int = 0
+    dismissed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +140,7 @@ class Queue:
     lines: tuple[QueueLine, ...] = ()
     faults: tuple[Fault, ...] = ()
     destinations: tuple[Destination, ...] = ()
+    dismissed: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

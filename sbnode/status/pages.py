@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -46,6 +46,15 @@ class PageSource:
     Raises:
         QueueUnavailable: the database of the queue doesn't answer; it is started once that does.
     """
+    dismiss: Callable[[str, str, str, str], int]
+    """Puts away one thing that failed and records who asked for it: id, reason, user, address; returns 1, or 0 where it
+    hadn't failed.
+
+    Raises:
+        QueueUnavailable: as of ``retry``.
+    """
+    reasons: Mapping[str, str]
+    """Why something may be put away, in words, by what ``dismiss`` calls it."""
     exported: Callable[[str, str, str], None]
     """Is told who fetched results: user, address, job key."""
 
@@ -58,7 +67,7 @@ class Pages:
         self._forms = Forms()
         self._static = {name: files(__package__).joinpath("static", name).read_bytes() for name in _TYPES}
         edition = sha256(b"".join(self._static.values())).hexdigest()[:12]
-        self._renderer = Renderer(edition)
+        self._renderer = Renderer(edition, source.reasons)
 
     def routes(self) -> list[Route]:
         """Return what is answered where; all addresses on the page are relative, so a proxy may move it."""
@@ -66,6 +75,7 @@ class Pages:
             Route("/", self.page),
             Route("/parts", self.parts),
             Route("/retry", self.retry, methods=["POST"]),
+            Route("/dismiss", self.dismiss, methods=["POST"]),
             Route("/results/{job}/{name}", self.result),
             Route("/static/{name}", self.static),
         ]
@@ -112,8 +122,27 @@ class Pages:
 
     async def retry(self, request: Request) -> Response:
         """Start again what failed, and lead back to the page."""
-        who = _viewer(request)
-        form = await _form(request)
+        who, form = _viewer(request), await _form(request)
+        refusal = self._refusal(request, who, form)
+        if refusal is not None:
+            return refusal
+        count = await _answered(self._source.retry, form["id"], who.user or "", who.address)
+        return _back("unavailable" if count is None else "retried" if count else "nothing")
+
+    async def dismiss(self, request: Request) -> Response:
+        """Put away what failed, and lead back to the page."""
+        who, form = _viewer(request), await _form(request)
+        refusal = self._refusal(request, who, form)
+        if refusal is not None:
+            return refusal
+        reason = form.get("reason", "")
+        if reason not in self._source.reasons:
+            return self._message(request, 400, "Say why: choose one of the reasons.")
+        count = await _answered(self._source.dismiss, form["id"], reason, who.user or "", who.address)
+        return _back("unavailable" if count is None else "dismissed" if count else "untouched")
+
+    def _refusal(self, request: Request, who: Viewer, form: Mapping[str, str]) -> Response | None:
+        """Return why a form isn't followed; None where it is: who sends it may, means it, and names something."""
         if not who.trusted:
             return self._message(
                 request, 403, "Only people who log in may do this: set status.user and status.password_file."
@@ -122,14 +151,9 @@ class Pages:
             return self._message(
                 request, 403, "This was not sent from the page as it is now. Go back to it and try again."
             )
-        item = form.get("id", "")
-        if not _ITEM_ID.fullmatch(item):
+        if not _ITEM_ID.fullmatch(form.get("id", "")):
             return self._message(request, 404, "There is nothing by this name.")
-        try:
-            count = await run_in_threadpool(self._source.retry, item, who.user or "", who.address)
-        except QueueUnavailable:
-            return _back("unavailable")
-        return _back("retried" if count else "nothing")
+        return None
 
     def _shown(self, request: Request, template: str, told: str) -> Response:
         who = _viewer(request)
@@ -153,6 +177,14 @@ def _viewer(request: Request) -> Viewer:
 
 def _secure(request: Request) -> bool:
     return request.url.scheme == "https"
+
+
+async def _answered(change: Callable[..., int], *facts: str) -> int | None:
+    """Return what a change returns; None where the database of the queue doesn't answer."""
+    try:
+        return await run_in_threadpool(change, *facts)
+    except QueueUnavailable:
+        return None
 
 
 def _back(told: str) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -17,15 +18,22 @@ __all__ = ["TOLD", "Renderer"]
 TOLD = {
     "retried": ("good", "Started again."),
     "nothing": ("bad", "There was nothing to start again: it was started meanwhile, or is gone."),
-    "unavailable": ("bad", "The database of the queue doesn't answer. It is started again when that does."),
+    "dismissed": ("good", "Dismissed. It is listed as that, and can still be started again."),
+    "untouched": ("bad", "There was nothing to dismiss: it was started again or dismissed meanwhile, or is gone."),
+    "unavailable": ("bad", "The database of the queue doesn't answer. What you asked for is done when it does."),
 }
-"""What the page says after a retry, and whether that is good, by the word in its address."""
+"""What the page says after a form was sent, and whether that is good, by the word in its address."""
 
 
 class Renderer:
-    """Makes the page. ``edition`` changes with the files that the page loads."""
+    """Makes the page.
 
-    def __init__(self, edition: str) -> None:
+    Args:
+        edition: changes with the files that the page loads.
+        reasons: why something may be dismissed, in words, by the word that the form sends.
+    """
+
+    def __init__(self, edition: str, reasons: Mapping[str, str]) -> None:
         self._edition = edition
         self._environment = Environment(
             loader=PackageLoader("sbnode.status"),
@@ -44,7 +52,7 @@ class Renderer:
             size=words.size,
             stage=words.stage,
         )
-        self._environment.globals.update(objects=words.OBJECTS)
+        self._environment.globals.update(objects=words.OBJECTS, reasons=reasons)
 
     def page(self, template: str, overview: Overview, viewer: Viewer, token: str, told: str) -> str:
         """Return the page, or the parts of it that change, as ``viewer`` may see it. ``told`` is a word of TOLD."""

@@ -70,6 +70,7 @@ RULES = {
         ),
     ),
     "ParticipantObjectName": Rule(),
+    "ParticipantObjectDetail": Rule({"type": ".+", "value": "[A-Za-z0-9+/]+={0,2}"}),
     "ParticipantObjectDescription": Rule(
         children=(("MPPS", 0, MANY), ("Accession", 0, MANY), ("SOPClass", 0, MANY)),
     ),

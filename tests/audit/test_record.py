@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -58,6 +59,16 @@ def test_the_xml_is_an_audit_message() -> None:
     counted = study.find("ParticipantObjectDescription/SOPClass")
     assert counted is not None
     assert counted.attrib == {"NumberOfInstances": "50"}
+
+
+def test_an_alert_says_what_it_is_about() -> None:
+    alert = replace(record(), study=Study("1.2.3", alert="failed work dismissed: test"))
+    detail = parsed(to_xml(alert)).find("ParticipantObjectIdentification/ParticipantObjectDetail")
+    assert detail is not None
+    assert (detail.get("type"), b64decode(str(detail.get("value")))) == (
+        "Alert Description",
+        b"failed work dismissed: test",
+    )
 
 
 def test_json_and_xml_say_the_same() -> None:

@@ -52,7 +52,8 @@ def test_what_a_person_does_at_the_status_page_is_recorded(tmp_path: Path) -> No
     person = Participant("radiology", "192.0.2.7")
     audit.exported(person, "1.2.3")
     audit.retried(person, None)
-    exported, retried = records(path)
+    audit.dismissed(person, "1.2.3", "not_needed")
+    exported, retried, dismissed = records(path)
     assert (exported["EventID"]["code"], exported["EventActionCode"], exported["EventOutcomeIndicator"]) == (
         "110106",
         "R",
@@ -64,6 +65,12 @@ def test_what_a_person_does_at_the_status_page_is_recorded(tmp_path: Path) -> No
     assert (retried["EventID"]["code"], retried["EventTypeCode"]["code"]) == ("110113", "110132")
     assert retried["EventOutcomeIndicator"] == 0
     assert "ParticipantObject" not in retried
+    assert dismissed["EventTypeCode"] == retried["EventTypeCode"]
+    assert [(p["UserID"], p["UserIsRequestor"]) for p in dismissed["ActiveParticipant"]][1] == ("radiology", True)
+    (study,) = dismissed["ParticipantObject"]
+    assert study["ParticipantObjectID"] == "1.2.3"
+    detail = {"type": "Alert Description", "value": "failed work dismissed: not_needed"}
+    assert study["ParticipantObjectDetail"] == [detail]
 
 
 def test_records_of_many_threads_stay_whole(tmp_path: Path) -> None:

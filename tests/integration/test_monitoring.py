@@ -33,6 +33,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from benchmarks.region import series_in
 from sbnode.config import load_config
 from sbnode.jobs.client import JobClient
+from sbnode.jobs.dismissal import Reason
 from sbnode.spool import Spool
 from tests.integration.peers import HOST, Node, Orthanc, Postgres, free_port, http_status, program, wait_until
 from tests.integration.prometheus import SHIPPED, Prometheus, panel_queries
@@ -149,6 +150,15 @@ class Ward:
         try:
             for item in queue.dead_letters():
                 queue.retry(item.id)
+        finally:
+            queue.close()
+
+    def dismiss(self) -> None:
+        """Put away every dead letter."""
+        settings = load_config(self.node.folder / "config.yaml")
+        queue = JobClient(settings, Spool(settings.spool.path, 0))
+        try:
+            assert queue.dismiss(queue.dead_letters(), Reason.TEST)
         finally:
             queue.close()
 
@@ -276,6 +286,16 @@ def test_a_dead_letter_until_it_is_tried_again(ward: Ward) -> None:
     broken.unlink()
     ward.retry()
     ward.goes("SbnodeDeadLetters")
+
+
+def test_a_dead_letter_until_it_is_dismissed(ward: Ward) -> None:
+    broken = ward.will("broken")
+    ward.send()
+    ward.comes("SbnodeDeadLetters", stage="inference")
+    broken.unlink()
+    ward.dismiss()
+    ward.goes("SbnodeDeadLetters")
+    assert ward.value('sbnode_dead_letters{destination="",stage="inference"}') == 0
 
 
 def test_a_destination_that_is_down(ward: Ward) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from playwright.sync_api import Browser
 
 from tests.integration.peers import free_port, wait_until
@@ -55,6 +56,61 @@ def test_a_dead_letter_is_seen_and_retried_by_keyboard(tmp_path: Path, browser: 
         node.close()
         if archive is not None:
             archive.close()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_dead_letter_is_dismissed_by_keyboard_and_taken_back(tmp_path: Path, browser: Browser, script: bool) -> None:
+    port = free_port()
+    node = Node(tmp_path, port, attempts=1)
+    with_password(node)
+    content = {**yaml.safe_load(node.config.read_text()), "audit": {"path": "audit.jsonl"}}
+    node.config.write_text(yaml.safe_dump(content))
+    node.start()
+    try:
+        node.send()
+        wait_until(lambda: sum(item.state == "dead letter" for item in node.items()) == 2, 30, "two dead letters")
+        visitor = Visitor.of(browser, node, java_script_enabled=script)
+        visitor.waits_for("state", "2 new dead letters.")
+        visitor.page.set_viewport_size(PHONE)
+        assert not visitor.overflows()
+        # Nothing is dismissed for no reason, and a choice outlasts what changes on the page meanwhile.
+        visitor.tab_to("Dismiss Sending")
+        visitor.page.keyboard.press("Enter")
+        assert visitor.page.url == f"{visitor.origin}/"
+        reason = visitor.page.get_by_label("Why Sending").first
+        reason.focus()
+        visitor.page.keyboard.press("n")
+        assert reason.input_value() == "not_needed"
+        visitor.page.keyboard.press("Tab")
+        visitor.page.keyboard.press("Enter")
+        visitor.page.get_by_role("status").filter(has_text="Dismissed. It is listed as that").wait_for()
+        visitor.waits_for("state", "1 new dead letter.")
+        listed = node.command("jobs", "list", "--dismissed").stdout
+        assert listed.count("no longer needed (dead letter: given up after 1 attempts") == 1
+        (item,) = [one for one in node.items() if one.state == "dismissed"]
+
+        # It stays so after both processes were killed, and the rest goes by the command line.
+        node.kill()
+        done = node.command("jobs", "dismiss", item.job, "--reason", "test")
+        assert done.returncode == 0, done.stderr
+        assert '"action": "dismissed"' in done.stderr
+        node.start()
+        wait_until(lambda: node.log().count('"working"') == 2, START_S, "the worker is ready again")
+        visitor.open()
+        assert "Idle: nothing to do" in visitor.words("state")
+        assert "Nothing failed. 2 dismissed" in visitor.words("faults")
+        visitor.tab_to("2 dismissed")
+        visitor.page.keyboard.press("Enter")
+        visitor.tab_to("Retry")
+        visitor.page.keyboard.press("Enter")
+        visitor.page.get_by_role("status").filter(has_text="Started again.").wait_for()
+        wait_until(lambda: sum(one.state == "dead letter" for one in node.items()) == 1, 30, "it failed again")
+        audited = (tmp_path / "audit.jsonl").read_text()
+        assert audited.count("failed work dismissed: not_needed") == audited.count("failed work dismissed: test") == 1
+        assert "CANARY" not in visitor.page.content() + audited + node.log()
+        assert visitor.faults == []
+    finally:
+        node.close()
 
 
 def test_it_fits_a_phone_and_says_when_the_node_is_gone(tmp_path: Path, browser: Browser) -> None:

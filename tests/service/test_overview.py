@@ -135,6 +135,44 @@ def test_a_rejected_study_is_told_and_a_retry_starts_it_and_is_recorded(
     assert exported["ActiveParticipant"][0]["UserID"] == "somebody on this machine"
 
 
+def test_what_is_dismissed_is_no_trouble_and_a_retry_takes_it_back(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path, tmp_path: Path
+) -> None:
+    ports = free_port(), free_port()
+    peer(ports[0])
+    bundle(spool_path)
+    running = node(config(spool_path, *ports, attempts=1))
+    running.queue.submit(fill(running.spool))
+    running.settle(6)
+    page = gatherer(running, audit=tmp_path / "audit.jsonl").source()
+    seg, stl = running.item("d1.seg"), running.item("d1.stl")
+    for item in (seg, stl):
+        assert page.dismiss(item.id, "not_taken", "radiology", "192.0.2.1") == 1
+        assert page.dismiss(item.id, "test", "radiology", "192.0.2.1") == 0
+    assert page.dismiss(seg.job, "test", "radiology", "192.0.2.1") == 0, "the job itself is done"
+    found = page.overview()
+    assert found.queue is not None
+    assert found.queue.faults == ()
+    assert {(fault.id, fault.state, fault.subject) for fault in found.queue.dismissed} == {
+        (stl.id, "dismissed", "Sending the surface to d1"),
+        (seg.id, "dismissed", "Sending the Segmentation to d1"),
+    }
+    assert all(fault.reason.startswith("the destination won't take it (dead ") for fault in found.queue.dismissed)
+    states = {one.name: (one.state, one.dead) for one in found.queue.destinations}
+    assert states == {"d0": ("delivers", 0), "d1": ("nothing yet", 0)}
+    sent = {one.destination: one for one in found.results[0].sent}
+    assert (sent["d1"].failed, sent["d1"].dismissed, sent["d0"].dismissed) == (0, 2, 0)
+    assert page.retry(seg.id, "radiology", "192.0.2.1") == 1
+    assert running.settle(6)["d1.seg"] == "dead letter"
+    records = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    objects = [record["ParticipantObject"][0] for record in records]
+    assert [one["ParticipantObjectID"] for one in objects] == ["1.2.3"] * 3
+    assert [one["ParticipantObjectDetail"][0]["value"] for one in objects] == [
+        *["failed work dismissed: not_taken"] * 2,
+        "failed work started again",
+    ]
+
+
 CANARIES = ("CANARY", "1.2.826.0.1.3680043.8.498.77", "1.2.826")
 """Name and ID of the patient of `tests.scp.instances`, and the study's UID."""
 
@@ -151,7 +189,7 @@ def test_nothing_of_the_patient_is_told_unless_it_is_asked_for(
     key = SeriesKey("1.2.826.0.1.3680043.8.498.77", "1.2.826.0.1.3680043.8.498.77.1")
     receiver = SimpleNamespace(callers={"CT1": 1}, on_their_way=OnTheirWay((OpenSeries(key, 3, 0.0, None),), 0))
     radiology = Viewer("radiology", "127.0.0.1", trusted=True)
-    renderer = Renderer("1")
+    renderer = Renderer("1", {})
     html = renderer.page("page.html", gatherer(running, receiver=receiver).overview(), radiology, "token", "")
     assert "228 mL" in html
     assert "refuses" in html or "presentation context" in html
@@ -203,7 +241,7 @@ def test_a_queue_that_never_answers_holds_nobody_up_for_long(
     node: NodeFactory, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gathering, "_QUEUE_S", 0.1)
-    monkeypatch.setattr(gathering, "_RETRY_S", 0.1)
+    monkeypatch.setattr(gathering, "_CHANGE_S", 0.1)
     monkeypatch.setattr(gathering, "_FRESH_S", 0.0)
     running = node(config(spool_path))
     back, asked, ask = threading.Event(), [0], running.queue.queues
@@ -231,7 +269,7 @@ def test_a_retry_that_the_queue_answers_late_is_done_once_and_recorded(
     node: NodeFactory, spool_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page said "not started", it was started nevertheless, and nobody was told."""
-    monkeypatch.setattr(gathering, "_RETRY_S", 0.1)
+    monkeypatch.setattr(gathering, "_CHANGE_S", 0.1)
     running = node(config(spool_path))
     back, asked = threading.Event(), []
 

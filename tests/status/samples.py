@@ -123,14 +123,17 @@ class Node:
     retries: list[str] = field(default_factory=list)
     audited: list[tuple[str, str, str]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    dismissals: list[tuple[str, str]] = field(default_factory=list)
     retried: int | None = 1
-    """How much a retry starts; None: the queue doesn't answer."""
+    """How much a retry starts, or a dismissal puts away; None: the queue doesn't answer."""
 
     def source(self) -> PageSource:
         return PageSource(
             overview=lambda: self.shows,
             result_folder=self._folder,
             retry=self._retry,
+            dismiss=self._dismiss,
+            reasons={"not_needed": "no longer needed", "test": "a test"},
             exported=lambda *facts: self.audited.append(facts),
         )
 
@@ -145,6 +148,11 @@ class Node:
         if self.retried:
             self.audited.append((user, address, item))
         return self.retried
+
+    def _dismiss(self, item: str, reason: str, user: str, address: str) -> int:
+        count = self._retry(item, user, address)
+        self.dismissals.append((self.retries.pop(), reason))
+        return count
 
     def client(
         self,

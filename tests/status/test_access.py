@@ -135,6 +135,51 @@ def test_a_retry_from_the_page_is_done_and_recorded(node: Node) -> None:
     assert node.audited == [("radiology", ELSEWHERE, ITEM)]
 
 
+def test_a_dismissal_from_the_page_is_done_and_recorded(node: Node) -> None:
+    client = node.client(user=CREDENTIALS, credentials=CREDENTIALS, address=ELSEWHERE, host="node.example.org")
+    answer = client.post("/dismiss", data={"id": ITEM, "reason": "not_needed", "token": token(client)})
+    assert (answer.status_code, answer.headers["location"]) == (303, "./?told=dismissed")
+    assert "Dismissed. It is listed as that" in client.get("/?told=dismissed").text
+    assert node.dismissals == [(ITEM, "not_needed")]
+    assert node.audited == [("radiology", ELSEWHERE, ITEM)]
+    assert node.retries == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"token": "0" * 64}, 403),
+        ({"reason": ""}, 400),
+        ({"reason": "CANARY^PATIENT"}, 400),
+        ({"id": "../x"}, 404),
+        ({"id": ""}, 404),
+    ],
+)
+def test_a_dismissal_that_was_not_sent_by_the_form_is_refused(node: Node, changed: dict[str, str], status: int) -> None:
+    client = node.client()
+    answer = client.post("/dismiss", data={"id": ITEM, "reason": "test", "token": token(client), **changed})
+    assert answer.status_code == status
+    assert "CANARY" not in answer.text
+    assert node.dismissals == []
+    assert client.get("/dismiss").status_code == 405
+
+
+def test_somebody_who_did_not_log_in_dismisses_nothing(node: Node) -> None:
+    client = node.client(address=ELSEWHERE, host="node.example.org")
+    assert client.post("/dismiss", data={"id": ITEM, "reason": "test"}).status_code == 403
+    assert node.dismissals == []
+
+
+@pytest.mark.parametrize(("retried", "told"), [(0, "untouched"), (None, "unavailable")])
+def test_a_dismissal_that_changes_nothing_says_why(node: Node, retried: int | None, told: str) -> None:
+    client = node.client()
+    node.retried = retried
+    answer = client.post("/dismiss", data={"id": ITEM, "reason": "test", "token": token(client)})
+    assert answer.headers["location"] == f"./?told={told}"
+    assert node.audited == []
+    assert len(re.findall(r'role="status">[A-Z]', client.get(f"/?told={told}").text)) == 1
+
+
 @pytest.mark.parametrize(("retried", "told"), [(0, "nothing"), (None, "unavailable")])
 def test_a_retry_that_starts_nothing_says_why(node: Node, retried: int | None, told: str) -> None:
     client = node.client()

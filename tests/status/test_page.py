@@ -87,6 +87,40 @@ def test_what_shadow_mode_held_back_is_not_on_its_way(node: Node) -> None:
     assert "On the way" not in text
 
 
+def test_what_was_dismissed_is_listed_apart_and_is_no_trouble(node: Node) -> None:
+    reason = "no longer needed (dead letter: given up after 10 attempts)"
+    left = tuple(Fault(f"{n:032}.a.seg", "dismissed", "Sending", "a", reason, NOW_S) for n in range(23))
+    shown = overview(queue=Queue((), (), (), left), results=(result(sent=(Sent("a", 3, 4, 0, dismissed=1),)),))
+    assert headline(shown).state == "idle"
+    node.shows = shown
+    html = page(node)
+    text = visible(html)
+    for words_shown in (
+        "Nothing failed",
+        "23 dismissed",
+        "No longer needed (dead letter: given up",
+        "And 3 older ones: sbnode jobs list --dismissed",
+        "Dismissed the rest: 3 of 4 objects to a",
+    ):
+        assert words_shown in text, words_shown
+    assert "On the way" not in text
+    assert html.count('action="retry"') == 20
+    assert 'action="dismiss"' not in html
+
+
+def test_a_dead_letter_is_dismissed_for_a_reason_that_must_be_chosen(node: Node) -> None:
+    html = page(node)
+    (field, *_) = [attributes for tag, attributes in Elements(html).found if tag == "select"]
+    assert field["name"] == "reason"
+    assert "required" in field
+    assert f'<label class="unseen" for="{field["id"]}">Why Sending the Segmentation to pacs of' in html
+    options = [attributes["value"] for tag, attributes in Elements(html).found if tag == "option"]
+    assert options == 2 * ["", "not_needed", "test"]
+    stranger = node.client(address="192.0.2.1", host="node.example.org").get("/").text
+    assert "<select" not in stranger
+    assert "<form" not in stranger
+
+
 def test_an_idle_node_says_so_and_shows_no_empty_table(node: Node) -> None:
     node.shows = overview()
     text = visible(page(node))

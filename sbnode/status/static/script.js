@@ -21,6 +21,13 @@
     }
   }
 
+  // What somebody has chosen or opened stays so.
+  function keepChoices(old, fresh) {
+    const before = (one) => old.querySelector("#" + CSS.escape(one.id));
+    for (const field of fresh.querySelectorAll("select[id]")) field.value = before(field)?.value ?? "";
+    for (const folded of fresh.querySelectorAll("details[id]")) folded.open = before(folded)?.open ?? false;
+  }
+
   function take(fresh) {
     const focused = document.activeElement;
     const place = focused && (focused.id ? "#" + CSS.escape(focused.id)
@@ -30,10 +37,13 @@
       const old = document.getElementById(part.id);
       const html = part.outerHTML;
       if (!old || shown.get(part.id) === html) continue;
+      // Replaced, the list that somebody chooses from would close.
+      if (focused instanceof HTMLSelectElement && old.contains(focused)) continue;
       shown.set(part.id, html);
       const holds = old.contains(focused);
       const imported = document.importNode(part, true);
       keepPictures(old, imported);
+      keepChoices(old, imported);
       old.replaceWith(imported);
       // Where what had the focus is gone, its part gets it, so that a keyboard doesn't start from the top.
       if (holds) {

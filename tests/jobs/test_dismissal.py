@@ -1,0 +1,220 @@
+"""Dead letters that somebody puts away: a worker in this process, a destination that is down; SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from sbnode.audit import Audit
+from sbnode.cli import app
+from sbnode.config import Config
+from sbnode.doctor.backlog import examine_backlog, read_backlog
+from sbnode.jobs.client import JobClient
+from sbnode.jobs.dismissal import REASONS, Reason, note
+from sbnode.service import rescan
+from sbnode.service.retention import Retention
+from tests.integration.peers import Postgres
+from tests.jobs.conftest import Node, PeerFactory
+from tests.jobs.fakes import config, fill, free_port
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+NodeFactory = Callable[..., Node]
+DAY_S = 86400.0
+_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    # Not a folder of pytest, from which PostgreSQL's own user is kept.
+    folder = Path(tempfile.mkdtemp(prefix="sbnode-"))
+    folder.chmod(0o755)
+    try:
+        started = Postgres.start(folder / "postgres")
+        yield started
+        started.stop()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.integration)])
+def database(request: pytest.FixtureRequest) -> str | None:
+    """The URL of the queue's database; None: the file in the spool."""
+    if request.param == "sqlite":
+        return None
+    url: str = request.getfixturevalue("server").url(f"letters{next(_NUMBERS)}")
+    return url
+
+
+def dead_letters(queue: JobClient) -> int:
+    """What `sbnode_dead_letters` counts."""
+    return sum(group.count for group in queue.census() if group.state == "dead")
+
+
+def run(settings: Config, *arguments: str) -> tuple[int, str]:
+    file = settings.spool.path.parent / "config.yaml"
+    content = {
+        "spool": {"path": str(settings.spool.path), "min_free_bytes": 0},
+        "queue": {"url": settings.queue.url},
+        "audit": {"path": str(settings.spool.path.parent / "audit.jsonl")},
+    }
+    file.write_text(yaml.safe_dump(content))
+    told = CliRunner(env={"COLUMNS": "300", "SUDO_USER": "anna"}).invoke(app, [*arguments, "--config", str(file)])
+    return told.exit_code, told.output
+
+
+def test_what_is_dismissed_calls_for_nobody_until_it_is_started_again(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path, database: str | None
+) -> None:
+    ports = free_port(), free_port()
+    peer(ports[0])
+    running = node(config(spool_path, *ports, attempts=1, url=database))
+    running.queue.submit(fill(running.spool))
+    running.settle(6)
+    assert dead_letters(running.queue) == 2
+    seg = running.item("d1.seg")
+
+    # A note of an end that was another one says nothing.
+    running.queue._client.update_workflow_attributes(seg.id, note(seg.ended_at_ms - 1, Reason.TEST))
+    assert (running.item("d1.seg").state, dead_letters(running.queue)) == ("dead letter", 2)
+
+    # One delivery.
+    assert [item.id for item in running.queue.dismiss(running.queue.find(seg.id), Reason.NOT_NEEDED)] == [seg.id]
+    assert dead_letters(running.queue) == 1
+    assert [item.id for item in running.queue.dead_letters()] == [running.item("d1.stl").id]
+    assert {item.state for item in running.queue.faults(10)} == {"dead letter", "dismissed"}
+    assert running.item("d1.seg").reason == f"no longer needed (dead letter: {seg.reason})"
+    assert running.queue.dismiss(running.queue.find(seg.id), Reason.TEST) == [], "twice changes nothing"
+    assert "no longer needed" in running.item("d1.seg").reason
+
+    # The rest of the job, which is none of what is done or dismissed.
+    assert [item.id for item in running.queue.dismiss(running.queue.find(seg.job), Reason.TEST)] == [
+        f"{seg.job}.d1.stl"
+    ]
+    assert dead_letters(running.queue) == 0
+    states = running.states()
+    assert (states["process"], states["d0.seg"], states["d1.stl"]) == ("done", "done", "dismissed")
+
+    # Neither a restart nor a rescan brings it back, nor a retry of others.
+    again = JobClient(running.config, running.spool)
+    assert [study.fault for study in rescan(running.config, verify=True)] == [""]
+    assert again.retry(seg.job) == again.retry_dead() == again.retry_dead("d1") == []
+    assert running.settle(6) == states
+    assert dead_letters(again) == 0
+    again.close()
+
+    # What is started again and fails again is a dead letter again, until it is delivered.
+    assert running.queue.retry(seg.id) == [seg.id]
+    assert running.settle(6)["d1.seg"] == "dead letter"
+    assert dead_letters(running.queue) == 1
+    receiving = peer(ports[1])
+    assert set(running.queue.retry(seg.job, dismissed=True)) == {seg.id, f"{seg.job}.d1.stl"}
+    assert set(running.settle(6).values()) == {"done"}
+    assert len(receiving.received) == 2
+
+
+def test_a_study_whose_dead_letters_are_dismissed_is_deleted_as_one_that_is_done(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path, database: str | None
+) -> None:
+    port = free_port()
+    peer(port, refuse="stl")
+    running = node(config(spool_path, port, url=database))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    retention = Retention(running.config, running.spool, running.queue, Audit(None, "SBNODE"))
+    assert retention.sweep(time.time() + 31 * DAY_S) == 0
+    running.queue.dismiss(running.queue.dead_letters(), Reason.NOT_TAKEN)
+    assert retention.sweep(time.time() + 29 * DAY_S) == 0
+    assert retention.sweep(time.time() + 31 * DAY_S) == 1
+    assert running.queue.items() == []
+
+
+def test_a_rejected_study_and_a_job_that_failed_are_dismissed_and_done_again_with_other_settings(
+    node: NodeFactory, spool_path: Path
+) -> None:
+    spool_path.mkdir()
+    (spool_path.parent / "refuse").touch()
+    running = node(config(spool_path))
+    study = running.queue.submit(fill(running.spool))
+    assert running.settle(2)["process"] == "rejected"
+    (job,) = running.queue.dismiss(running.queue.find(study), Reason.NOT_USABLE)
+    assert (job.kind, job.state) == ("process", "rejected"), "as it was"
+    assert running.item("process").reason.startswith("the study can't be used (rejected: ")
+    (spool_path.parent / "refuse").unlink()
+    (spool_path.parent / "broken").touch()
+    # The worker itself starts it again, and it fails in another way.
+    assert running.queue.retry(job.id) == [job.id]
+    assert running.settle(2)["process"] == "dead letter"
+    running.queue.dismiss(running.queue.dead_letters(), Reason.WRONG_STUDY)
+    assert running.states()["process"] == "dismissed"
+    assert running.queue.redo(study) == [study]
+    assert running.settle(2)["process"] == "dead letter"
+    assert dead_letters(running.queue) == 1
+
+
+def test_the_command_line_dismisses_lists_and_takes_back(node: NodeFactory, spool_path: Path) -> None:
+    running = node(config(spool_path, free_port(), attempts=1))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    seg, stl = running.item("d0.seg"), running.item("d0.stl")
+    code, told = run(running.config, "jobs", "dismiss", seg.id, "--reason", "test")
+    assert code == 0, told
+    assert f"dismissed: {seg.id}" in told
+    code, told = run(running.config, "jobs", "list", "--dismissed")
+    assert seg.id in told
+    assert stl.id not in told
+    assert "a test (dead letter: given up after 1 attempts" in told
+    code, told = run(running.config, "jobs", "list", "--dead")
+    assert stl.id in told
+    assert seg.id not in told
+    found = read_backlog(running.config)
+    assert [one.id for one in found.given_up] == [stl.id]
+    assert "1 were given up" in [observation.seen for observation in examine_backlog(found)]
+    assert run(running.config, "jobs", "dismiss", "--destination", "d0", "--reason", "not_needed")[0] == 0
+    assert dead_letters(running.queue) == 0
+    code, told = run(running.config, "jobs", "dismiss", seg.job, "--reason", "test")
+    assert code == 4
+    assert "nothing whose id begins with" in told
+    code, told = run(running.config, "jobs", "retry", seg.job)
+    assert code == 4
+    assert "--dismissed" in told
+    code, told = run(running.config, "jobs", "retry", seg.job, "--dismissed")
+    assert code == 0, told
+    assert {seg.id, stl.id} == {line.split(": ")[1] for line in told.splitlines() if line.startswith("queued again")}
+
+    records = [json.loads(line) for line in (spool_path.parent / "audit.jsonl").read_text().splitlines()]
+    details = [record["ParticipantObject"][0]["ParticipantObjectDetail"][0]["value"] for record in records]
+    assert details == ["failed work dismissed: test", "failed work dismissed: not_needed"]
+    assert {record["ActiveParticipant"][1]["UserID"] for record in records} == {"anna"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("abc",),
+        ("abc", "--reason", "CANARY^PATIENT"),
+        ("--reason", "test"),
+        ("abc", "--destination", "d0", "--reason", "test"),
+    ],
+)
+def test_a_reason_is_one_of_a_few_words_and_something_is_named(spool_path: Path, arguments: tuple[str, ...]) -> None:
+    code, told = run(config(spool_path), "jobs", "dismiss", *arguments)
+    assert code == 2
+    assert "Usage" in told
+
+
+def test_every_reason_is_said_in_words() -> None:
+    assert set(REASONS) == set(Reason)
+    assert len(set(REASONS.values())) == len(REASONS)
