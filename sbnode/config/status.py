@@ -20,6 +20,9 @@ class Status(Section):
     user: str | None = None
     """With it, all but /healthz asks for this user and password (basic authentication, RFC 7617)."""
     password_file: Path | None = None
+    monitor_user: str | None = None
+    """A second user, such as Prometheus, for /metrics and /readyz alone."""
+    monitor_password_file: Path | None = None
     show_patient: bool = False
     """Show name and ID of the patient beside each result. Needs a user."""
 
@@ -27,10 +30,21 @@ class Status(Section):
     def _user_and_password(self) -> Status:
         if (self.user is None) != (self.password_file is None):
             raise ValueError("user and password_file belong together: give both or none")
-        if self.user is not None and ":" in self.user:
-            raise ValueError("user must not hold a colon: basic authentication ends the name there")
+        for name, user in (("user", self.user), ("monitor_user", self.monitor_user)):
+            if user is not None and ":" in user:
+                raise ValueError(f"{name} must not hold a colon: basic authentication ends the name there")
         if self.show_patient and self.user is None:
             raise ValueError("show_patient needs a user: without one, anybody who reaches the page reads the names")
+        return self
+
+    @model_validator(mode="after")
+    def _monitor(self) -> Status:
+        if (self.monitor_user is None) != (self.monitor_password_file is None):
+            raise ValueError("monitor_user and monitor_password_file belong together: give both or none")
+        if self.monitor_user is not None and self.user is None:
+            raise ValueError("monitor_user needs a user: without one, nobody is asked for a password")
+        if self.monitor_user is not None and self.monitor_user == self.user:
+            raise ValueError("monitor_user must be another one than user, which may see and do everything")
         return self
 
 

@@ -15,6 +15,7 @@ from sbnode.jobs.client import JobClient
 from sbnode.scu.echo import echo
 from sbnode.scu.stow import answers
 from sbnode.service.process import open_spool
+from sbnode.status import read_accounts
 
 __all__ = ["Check", "check", "ports_of"]
 
@@ -43,6 +44,8 @@ def check(config: Config, *, spool: bool = True, ports: bool = True) -> Iterator
         yield Check("queue opens", _fault_of(lambda: JobClient(config, open_spool(config)).close()))
     for name, host, port in ports_of(config) if ports else ():
         yield Check(f"{name} {port} is free", _fault_of(partial(_bind, name, host, port)))
+    if config.status.user is not None:
+        yield Check("passwords of the status page can be read", _fault_of(lambda: _read_passwords(config)))
     allowed = config.receive.allowed
     nobody = "receive.calling_ae_titles is empty, as is receive.callers, so nobody may send; name your senders"
     yield Check(f"{len(allowed)} AE titles may send", None if allowed else nobody)
@@ -100,6 +103,10 @@ def _write_to_spool(config: Config) -> None:
             f"spool.min_free_bytes: {spool.path} has {free / 1e9:.1f} GB free, less than the "
             f"{config.spool.min_free_bytes / 1e9:.1f} GB that must stay free; every instance would be refused"
         )
+
+
+def _read_passwords(config: Config) -> None:
+    read_accounts(config.status)
 
 
 def _connect(syslog: Syslog) -> None:

@@ -6,8 +6,9 @@ The page is made on the server, needs no JavaScript, and asks nobody but the nod
 
 from __future__ import annotations
 
+from sbnode.status.accounts import read_accounts
 from sbnode.status.application import Checks, application
 from sbnode.status.pages import PageSource
 from sbnode.status.server import StatusServer
 
-__all__ = ["Checks", "PageSource", "StatusServer", "application"]
+__all__ = ["Checks", "PageSource", "StatusServer", "application", "read_accounts"]

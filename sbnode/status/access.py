@@ -1,13 +1,11 @@
-"""Who asks, and what they may: the password of RFC 7617, a limit on wrong ones, and who counts as local."""
+"""Who asks, and what they may: passwords by RFC 7617, a limit on wrong ones, and who counts as local."""
 
 from __future__ import annotations
 
-import base64
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hmac import compare_digest
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 
@@ -16,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sbnode.log import get_logger
+from sbnode.status.accounts import Account, account_of
 
 __all__ = ["Attempts", "BasicAuthentication", "Viewer", "viewer"]
 
@@ -120,16 +119,15 @@ def _network(address: str) -> str:
 
 
 class BasicAuthentication:
-    """Lets through who knows the credentials, "user:password" (RFC 7617), and everybody to ``/healthz``.
+    """Lets through who knows the password of one of ``accounts`` (RFC 7617), and everybody to ``/healthz``.
 
-    Who gets through is in the scope as ``sbnode.user``. Wrong passwords are limited by address: beyond it 429, whatever
-    the password is.
+    Who gets through is in the scope as ``sbnode.user``; who asks for what their account isn't for is answered 403.
+    Wrong passwords are limited by address, for all accounts together: beyond it 429, whatever the password is.
     """
 
-    def __init__(self, app: ASGIApp, credentials: str, attempts: Attempts | None = None) -> None:
+    def __init__(self, app: ASGIApp, accounts: Sequence[Account], attempts: Attempts | None = None) -> None:
         self._app = app
-        self._user = credentials.partition(":")[0]
-        self._expected = b"Basic " + base64.b64encode(credentials.encode())
+        self._accounts = tuple(accounts)
         self._attempts = attempts or Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,13 +138,17 @@ class BasicAuthentication:
         given = Headers(scope=scope).get("authorization", "").encode("latin-1")
         address = str((scope.get("client") or ("",))[0])
         wait_s = self._attempts.wait_s(address) if given else 0.0
+        account = account_of(given, self._accounts)
         if wait_s > 0:
             await _refusal("too many wrong passwords; wait\n", 429, {"Retry-After": str(ceil(wait_s))})(
                 scope, receive, send
             )
-        elif compare_digest(given, self._expected):
-            self._attempts.succeeded(address)
-            await self._app({**scope, "sbnode.user": self._user}, receive, send)
+        elif account is not None and not account.may_ask(scope["path"]):
+            await _refusal("this account is for /metrics and /readyz alone\n", 403, {})(scope, receive, send)
+        elif account is not None:
+            if account.paths is None:  # a lesser password must not help to guess another one
+                self._attempts.succeeded(address)
+            await self._app({**scope, "sbnode.user": account.user}, receive, send)
         else:
             if given:  # a browser first asks without a password, to hear that it needs one
                 self._attempts.failed(address)

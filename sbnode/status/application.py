@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sbnode.status.access import BasicAuthentication
+from sbnode.status.accounts import Account
 from sbnode.status.headers import SecurityHeaders
 from sbnode.status.pages import Pages, PageSource
 
@@ -28,11 +29,11 @@ Checks = Callable[[], Mapping[str, str | None]]
 
 
 def application(
-    registry: CollectorRegistry, checks: Checks, credentials: str | None = None, source: PageSource | None = None
+    registry: CollectorRegistry, checks: Checks, accounts: Sequence[Account] = (), source: PageSource | None = None
 ) -> Starlette:
     """Return the ASGI application.
 
-    With ``credentials``, "user:password", all but ``/healthz`` asks for them. Without ``source`` there is no page.
+    With ``accounts``, all but ``/healthz`` asks for the password of one. Without ``source`` there is no page.
 
     ``/healthz`` answers 200 as long as the process lives. ``/readyz`` answers 200 when every check holds and
     503 otherwise, and names each.
@@ -60,8 +61,8 @@ def application(
         return JSONResponse(content, status_code=200 if ready else 503)
 
     middleware = [Middleware(SecurityHeaders)]
-    if credentials is not None:
-        middleware.append(Middleware(BasicAuthentication, credentials=credentials))
+    if accounts:
+        middleware.append(Middleware(BasicAuthentication, accounts=accounts))
     return Starlette(
         routes=[
             Route("/metrics", metrics),

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from sbnode.config import Status
 from sbnode.errors import ConfigError
+from sbnode.status.accounts import read_accounts
 from sbnode.status.application import Checks, application
 from sbnode.status.connections import BACKLOG, Connection
 from sbnode.status.pages import PageSource
@@ -21,13 +22,13 @@ class StatusServer:
     """Serves the application in a thread of its own.
 
     Raises:
-        ConfigError: the address or the file with the password can't be used.
+        ConfigError: the address or a file with a password can't be used.
     """
 
     def __init__(
         self, settings: Status, registry: CollectorRegistry, checks: Checks, source: PageSource | None = None
     ) -> None:
-        credentials = _credentials(settings)
+        accounts = read_accounts(settings)
         try:
             self._socket = socket.create_server((settings.host, settings.port))
         except OSError as error:
@@ -37,7 +38,7 @@ class StatusServer:
             ) from error
         self._server = uvicorn.Server(
             uvicorn.Config(
-                application(registry, checks, credentials, source),
+                application(registry, checks, accounts, source),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -61,12 +62,3 @@ class StatusServer:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         self._socket.close()
-
-
-def _credentials(settings: Status) -> str | None:
-    if settings.user is None or settings.password_file is None:
-        return None
-    try:
-        return f"{settings.user}:{settings.password_file.read_text(encoding='utf-8').strip()}"
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"status.password_file: {settings.password_file} can't be read") from error

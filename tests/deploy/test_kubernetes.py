@@ -189,8 +189,8 @@ def test_the_password_of_the_page_is_given_to_prometheus_as_the_guide_says(tmp_p
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] == "status", "what was there stays"
     assert {part: given["name"] for part, given in endpoint["basicAuth"].items()} == {
-        "username": "sbnode-status",
-        "password": "sbnode-status",
+        "username": "sbnode-monitor",
+        "password": "sbnode-monitor",
     }
     probe = pod(manifests)["containers"][0]["readinessProbe"]
     assert probe["httpGet"] == {"path": "/healthz", "port": "status"}

@@ -23,7 +23,12 @@ pytestmark = [*MORTAL]
 
 STUDY = "1.2.826.0.1.3680043.8.498.77"
 SECRETS = {
-    "status": {"user": "doctor-jones", "password_file": "password"},
+    "status": {
+        "user": "doctor-jones",
+        "password_file": "password",
+        "monitor_user": "jones-monitor",
+        "monitor_password_file": "other",
+    },
     "queue": {"url": "postgresql+psycopg://jones@db.example.org:5432/queue", "password_file": "password"},
     "web_destinations": [
         {"name": "cloud", "url": "https://archive.example.org/tenant-jones/dicom-web", "token_file": "password"},

@@ -75,12 +75,19 @@ class Prometheus:
     url: str
 
     @classmethod
-    def start(cls, folder: Path, target: str) -> Prometheus:
-        """Start one that scrapes ``target``."""
+    def start(cls, folder: Path, target: str, login: tuple[str, Path] | None = None) -> Prometheus:
+        """Start one that scrapes ``target``; ``login`` is a user and the file of the password."""
         folder.mkdir()
         shipped = yaml.safe_load(SHIPPED.read_text("utf-8"))
         (folder / "alerts.yml").write_text(yaml.safe_dump(hurried(shipped)))
-        configuration = yaml.safe_load((SHIPPED.parent / "prometheus.yml").read_text("utf-8"))
+        text = (SHIPPED.parent / "prometheus.yml").read_text("utf-8")
+        if login is not None:
+            text = re.sub(r"^(    )# (basic_auth:|  username:|  password_file:)", r"\1\2", text, flags=re.MULTILINE)
+        configuration = yaml.safe_load(text)
+        if login is not None:
+            assert configuration["scrape_configs"][0]["basic_auth"].keys() == {"username", "password_file"}
+            user, password_file = login
+            configuration["scrape_configs"][0]["basic_auth"] = {"username": user, "password_file": str(password_file)}
         configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         configuration["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))

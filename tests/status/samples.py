@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from sbnode.errors import QueueUnavailable
 from sbnode.status import PageSource, application
+from sbnode.status.accounts import MONITORED, Account
 from sbnode.status.overview import (
     Certificate,
     Destination,
@@ -33,6 +34,7 @@ NOW_S = 1_800_000_000.0
 JOB = "65bea90fb36b89248bd377c2c4490c79"
 ITEM = f"{JOB}.pacs.seg"
 CREDENTIALS = "radiology:gei\u00dfbock"
+MONITOR = "prometheus:b\u00e4r"
 DAY_S = 86400.0
 
 
@@ -158,12 +160,20 @@ class Node:
         self,
         *,
         user: str | None = None,
+        monitor: str | None = None,
         address: str = "127.0.0.1",
         host: str = "127.0.0.1:9464",
         credentials: str | None = None,
     ) -> Browser:
-        """A browser at ``address`` that calls the node ``host``; ``user`` is "user:password" that the node asks for."""
-        browser = Browser(application(CollectorRegistry(), dict, user, self.source()), address, host)
+        """A browser at ``address`` that calls the node ``host``; ``user`` is "user:password" that the node asks
+        for, ``monitor`` that of the account for ``/metrics`` and ``/readyz``.
+        """
+        accounts = []
+        for one, paths in ((user, None), (monitor, MONITORED)):
+            if one is not None:
+                name, _, password = one.partition(":")
+                accounts.append(Account(name, password, paths))
+        browser = Browser(application(CollectorRegistry(), dict, accounts, self.source()), address, host)
         if credentials is not None:
             browser.log_in(credentials)
         return browser

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from sbnode.status.access import Attempts
-from tests.status.samples import CREDENTIALS, ITEM, JOB, Browser, Node
+from tests.status.samples import CREDENTIALS, ITEM, JOB, MONITOR, Browser, Node
 
 RESULT = f"/results/{JOB}"
 ELSEWHERE = "192.0.2.7"
@@ -275,6 +275,80 @@ def test_wrong_passwords_are_limited_by_address(node: Node) -> None:
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["retry-after"]) <= 10
     assert client.get("/healthz", auth=right).status_code == 200
+
+
+def two_accounts(node: Node, credentials: str | None = None, address: str = ELSEWHERE) -> Browser:
+    return node.client(
+        user=CREDENTIALS, monitor=MONITOR, credentials=credentials, address=address, host="node.example.org"
+    )
+
+
+@pytest.mark.parametrize("address", [ELSEWHERE, "127.0.0.1"])
+def test_a_monitor_reads_metrics_and_readiness_and_nothing_else(node: Node, address: str) -> None:
+    client = two_accounts(node, MONITOR, address)
+    for path in ("/metrics", "/readyz", "/healthz"):
+        assert client.get(path).status_code == 200, path
+        assert client.request("HEAD", path).status_code == 200
+    for path in (
+        *("/", "/parts", "/static/style.css", "/static/script.js", f"{RESULT}/preview.png", f"{RESULT}/surface.stl"),
+        *(f"{RESULT}/seg.dcm", "/none", "//metrics", "/metrics/", "/metrics/..", "/readyz/../", "/%6detrics/x"),
+    ):
+        answer = client.get(path)
+        assert answer.status_code == 403, path
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert "set-cookie" not in answer.headers
+    people = two_accounts(node, CREDENTIALS, address)
+    for form in ("/retry", "/dismiss"):
+        data = {"id": ITEM, "reason": "test", "token": token(people)}
+        cookie = {"Cookie": f"sbnode={people.cookies['sbnode']}"}
+        assert client.post(form, data=data, headers=cookie).status_code == 403
+    assert (node.retries, node.dismissals, node.audited, node.asked) == ([], [], [], [])
+
+
+def test_with_a_monitor_people_see_and_do_what_they_did(node: Node) -> None:
+    client = two_accounts(node, CREDENTIALS)
+    for path in ("/", "/metrics", "/readyz", f"{RESULT}/seg.dcm"):
+        assert client.get(path).status_code == 200, path
+    assert retry(client, token=token(client)) == 303
+    assert node.audited[-1] == ("radiology", ELSEWHERE, ITEM)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("prometheus", "gei\u00dfbock"),
+        ("radiology", "b\u00e4r"),
+        ("prometheus", ""),
+        ("", "b\u00e4r"),
+        ("prometheus:", "b\u00e4r"),
+        ("PROMETHEUS", "b\u00e4r"),
+    ],
+)
+def test_each_user_has_a_password_of_their_own(node: Node, wrong: tuple[str, str]) -> None:
+    client = two_accounts(node)
+    user, password = wrong
+    assert client.get("/metrics", auth=(user.encode(), password.encode())).status_code == 401
+
+
+def test_wrong_passwords_of_all_users_are_counted_together(node: Node) -> None:
+    client = two_accounts(node)
+    for number in range(10):
+        user = ("radiology", "prometheus")[number % 2]
+        assert client.get("/metrics", auth=(user, "wrong")).status_code == 401
+    for credentials in (CREDENTIALS, MONITOR):
+        client.log_in(credentials)
+        assert client.get("/metrics").status_code == 429
+
+
+def test_the_password_of_a_monitor_helps_nobody_to_guess_the_other_one(node: Node) -> None:
+    """Each right one of the lesser account in between would have allowed ten more wrong ones."""
+    client = two_accounts(node, MONITOR)
+    for _ in range(9):
+        assert client.get("/metrics", auth=("radiology", "wrong")).status_code == 401
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/").status_code == 403
+    assert client.get("/metrics", auth=("radiology", "wrong")).status_code == 401
+    assert client.get("/metrics", auth=("radiology", "wrong")).status_code == 429
 
 
 def test_the_limit_fades_and_its_memory_is_bounded() -> None:

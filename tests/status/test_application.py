@@ -36,7 +36,7 @@ def test_scrapes_that_hang_take_no_thread_from_the_page(tmp_path: Path, monkeypa
     monkeypatch.setattr(sys.modules["sbnode.status.application"], "_SCRAPE_S", 0.2)
     registry, state = CollectorRegistry(), Hanging()
     registry.register(state)
-    app = application(registry, lambda: {"dicom": None}, None, Node(tmp_path, overview()).source())
+    app = application(registry, lambda: {"dicom": None}, (), Node(tmp_path, overview()).source())
 
     async def ask() -> list[int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
