@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-from contextlib import suppress
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +16,9 @@ from sbnode.config import Config, load_config
 from sbnode.errors import SbnodeError, SpoolError
 from sbnode.jobs.dismissal import REASONS, Reason
 from sbnode.terminal import ConfigOption, QueueId, complete_destinations, exit_codes, out, queue
+
+if TYPE_CHECKING:
+    from sbnode.audit import Audit
 
 __all__ = ["dismiss"]
 
@@ -44,37 +49,45 @@ def dismiss(
     """
     if bool(id) == bool(destination):
         raise typer.BadParameter("give an ID or --destination")
-    with exit_codes(), queue(config) as client:
+    with exit_codes(), queue(config) as client, _audit(load_config(config)) as audit:
         found = client.find(id) if id else [one for one in client.dead_letters() if one.destination == destination]
         dismissed = client.dismiss(found, reason)
         if not dismissed:
             what = f"nothing whose id begins with {id} is or has a dead letter or was rejected"
             raise SbnodeError(what if id else f"there is no dead letter of {destination}")
-        _record(load_config(config), [one.id for one in dismissed], reason)
+        _record(audit, load_config(config).spool.path, [one.id for one in dismissed], reason)
         for one in dismissed:
             out.print(f"dismissed: {one.id}", highlight=False, soft_wrap=True)
 
 
-def _record(settings: Config, names: list[str], reason: Reason) -> None:
-    """Note in log and audit trail who did it, once for each study or job."""
+@contextmanager
+def _audit(settings: Config) -> Iterator[Audit]:
+    """Open the audit trail: what can't be recorded isn't begun."""
+    from sbnode.audit import Audit
+
+    audit = Audit.open(settings.audit, settings.node.ae_title)
+    try:
+        yield audit
+    finally:
+        audit.close()
+
+
+def _record(audit: Audit, spool_path: Path, names: list[str], reason: Reason) -> None:
+    """Note in log and audit trail who did it, in the trail once for each study or job."""
     from sbnode import log
-    from sbnode.audit import Audit, Participant
+    from sbnode.audit import Participant
     from sbnode.jobs.manifest import Manifest
     from sbnode.spool import Spool
 
     person = Participant(_person(), socket.gethostname())
-    spool = Spool(settings.spool.path, settings.spool.min_free_bytes)
-    audit = Audit.open(settings.audit, settings.node.ae_title)
-    try:
-        for name in names:
-            log.get_logger().info("dismissed", item=name, reason=reason.value, address=person.address)
-        for name in dict.fromkeys(name.split(".")[0] for name in names):
-            study = None
-            with suppress(SpoolError):
-                study = Manifest.read(spool, name).study_instance_uid
-            audit.dismissed(person, study, reason.value)
-    finally:
-        audit.close()
+    for name in names:
+        log.get_logger().info("dismissed", item=name, reason=reason.value, address=person.address)
+    spool = Spool(spool_path, 0)
+    for name in dict.fromkeys(name.split(".")[0] for name in names):
+        study = None
+        with suppress(SpoolError):
+            study = Manifest.read(spool, name).study_instance_uid
+        audit.dismissed(person, study, reason.value)
 
 
 def _person() -> str:

@@ -89,7 +89,8 @@ def examine_backlog(backlog: Backlog) -> Iterator[Observation]:
         yield warn(
             "dead letters",
             f"{dead} were given up",
-            "sbnode jobs list --dead says why; sbnode jobs retry ID after the cause is mended",
+            "sbnode jobs list --dead says why; sbnode jobs retry ID after the cause is mended, sbnode jobs dismiss ID "
+            "for what is left on purpose",
         )
     else:
         yield ok("dead letters", "none")

@@ -168,6 +168,10 @@ def test_the_page_of_an_idle_a_busy_and_a_troubled_node(hospital: Hospital) -> N
     wait_until(lambda: not hospital.count("queued") + hospital.count("running"), 60, "all else is done")
     visitor.waits_for("state", "3 new dead letters.")
     assert "planning doesn't take what it is sent." in visitor.words("state")
+    visitor.page.get_by_label("Why Making the results").select_option("the study can't be used")
+    visitor.page.get_by_role("button", name="Dismiss Making the results").click()
+    visitor.page.get_by_role("status").filter(has_text="Dismissed. It is listed").wait_for()
+    assert "1 dismissed" in visitor.words("faults")
     hospital.seen("trouble")
 
     planning = Archive(_port_of(node, "planning"))
