@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import RequestHandler
 
 from sbnode.scp.messages import P_DATA_TF, DataTransfer, Messages
@@ -32,6 +33,8 @@ T = TypeVar("T")
 _LONGEST_WAIT_S = 0.1
 """Timers and ends that nobody announces are looked at this often."""
 _CLOSED_WAIT_S = 0.005
+_SENDING = ("Sta6", "Sta8")
+"""The states in which a message can be sent (PS3.8 table 9-10). In others, an answer is for nobody any more."""
 
 
 class _Bell:
@@ -88,6 +91,15 @@ class _UpperLayer(DULServiceProvider):
         self.to_provider_queue = _Announced(self._bell.ring)
         self.to_user_queue = _Announced(happened.set)
         self._run_loop_delay = 0  # it waits here:
+
+    def _process_recv_primitive(self) -> bool:
+        if not self.event_queue.empty():
+            return True  # what has happened comes first: it may end the association
+        if self.state_machine.current_state not in _SENDING:
+            with suppress(IndexError):
+                while isinstance(self.to_provider_queue.queue[0], P_DATA):
+                    self.to_provider_queue.get()
+        return bool(super()._process_recv_primitive())
 
     def _is_transport_event(self) -> bool:
         connection = self.socket.socket if self.socket else None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pynetdicom import AE, evt
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from sbnode.scp.reactor import AssociationHandler
@@ -78,6 +79,19 @@ def test_an_abort_by_either_side_ends_the_threads(server):
     assert _wait(lambda: second.is_aborted)
     assert _wait(lambda: not server.entity.active_associations)
     assert _wait(lambda: not [t for t in threading.enumerate() if t.name.startswith("AcceptorThread")])
+
+
+def test_an_answer_in_an_association_that_was_just_aborted_is_no_fault(server):
+    """Found on a busy machine: the thread of the connection died of pynetdicom's InvalidEventError."""
+    association = _associate(server.port)
+    upper_layer = server.entity.active_associations[0].dul
+    answer = P_DATA()
+    answer.presentation_data_value_list.append((1, b"\x03"))
+    upper_layer.event_queue.put("Evt19")  # an invalid PDU came
+    upper_layer.send_pdu(answer)
+    assert _wait(lambda: association.is_aborted)
+    assert _wait(lambda: not upper_layer.is_alive())
+    assert _wait(lambda: not server.entity.active_associations)
 
 
 def test_a_silent_association_is_aborted_in_time(server):
