@@ -33,6 +33,7 @@ __all__ = [
     "WORKS",
     "ConfigOption",
     "ExitCode",
+    "OfDestination",
     "QueueId",
     "Stages",
     "complete_destinations",
@@ -86,6 +87,15 @@ _ID = typer.Argument(
     metavar="ID", help="Id of a study, job or delivery, or the beginning of one.", autocompletion=_complete_ids
 )
 QueueId = Annotated[str, _ID]
+OfDestination = Annotated[
+    str,
+    typer.Option(
+        "--destination",
+        metavar="NAME",
+        help="All dead letters of this destination.",
+        autocompletion=complete_destinations,
+    ),
+]
 
 out = Console()
 err = Console(stderr=True)

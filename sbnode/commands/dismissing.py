@@ -15,7 +15,7 @@ import typer
 from sbnode.config import Config, load_config
 from sbnode.errors import SbnodeError, SpoolError
 from sbnode.jobs.dismissal import REASONS, Reason
-from sbnode.terminal import ConfigOption, QueueId, complete_destinations, exit_codes, out, queue
+from sbnode.terminal import ConfigOption, OfDestination, QueueId, exit_codes, out, queue
 
 if TYPE_CHECKING:
     from sbnode.audit import Audit
@@ -29,15 +29,7 @@ def dismiss(
     reason: Annotated[Reason, typer.Option("--reason", help=f"Why it is left. {_WHY}.")],
     id: QueueId = "",
     config: ConfigOption = None,
-    destination: Annotated[
-        str,
-        typer.Option(
-            "--destination",
-            metavar="NAME",
-            help="All dead letters of this destination.",
-            autocompletion=complete_destinations,
-        ),
-    ] = "",
+    destination: OfDestination = "",
 ) -> None:
     """Put away dead letters and rejected studies that are left on purpose: one delivery, or all of a study or job.
 

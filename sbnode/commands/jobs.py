@@ -10,8 +10,8 @@ from sbnode.errors import SbnodeError
 from sbnode.terminal import (
     ConfigOption,
     ExitCode,
+    OfDestination,
     QueueId,
-    complete_destinations,
     exit_codes,
     out,
     prepare,
@@ -66,15 +66,7 @@ def show(
 def retry(
     id: QueueId = "",
     config: ConfigOption = None,
-    destination: Annotated[
-        str,
-        typer.Option(
-            "--destination",
-            metavar="NAME",
-            help="All dead letters of this destination.",
-            autocompletion=complete_destinations,
-        ),
-    ] = "",
+    destination: OfDestination = "",
     all_dead: Annotated[bool, typer.Option("--all-dead", help="All dead letters.")] = False,
     dismissed: Annotated[
         bool, typer.Option("--dismissed", help="With ID: also what was dismissed; a whole ID doesn't need it.")
