@@ -233,9 +233,9 @@ def _plain(element: DataElement | RawDataElement) -> str | None:
     """
     if not isinstance(element, RawDataElement) or not element.value or not element.value.isascii():
         return None
-    vr = element.VR or dictionary_VR(element.tag)
-    several = vr != "DS" and b"\\" in element.value
-    if vr not in _PLAIN_VRS or several or b"\x1b" in element.value:
+    usual_vr = dictionary_VR(element.tag)
+    several = usual_vr != "DS" and b"\\" in element.value
+    if (element.VR or usual_vr) not in _PLAIN_VRS or several or b"\x1b" in element.value:
         return None
     return element.value.decode("ascii").rstrip(" \0").strip()
 
@@ -249,6 +249,6 @@ def _integer(dataset: Dataset, keyword: str) -> int | None:
 
 def _floats(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in _text(dataset, keyword).split("\\") if part.strip())
+        return tuple(float(part.rstrip(" \0")) for part in _text(dataset, keyword).split("\\") if part)
     except ValueError:
         return ()

@@ -109,6 +109,8 @@ def test_a_uid_that_is_a_path_is_refused(paths: list[Path]) -> None:
         ("PixelSpacing", b" 0.5\\0.5 "),
         ("PixelSpacing", b"0.5\\ "),
         ("PixelSpacing", b"0.5\\half"),
+        ("PixelSpacing", b"0.5\0\\0.5"),
+        ("PixelSpacing", b"0.5\\ \\0.5"),
         ("ImagePositionPatient", b"1e1\\-2\\+3.25"),
         ("ImagePositionPatient", b"-12.345678901234567\\0\\0"),
         ("SliceThickness", b"1,5 "),

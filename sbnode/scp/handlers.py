@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Literal, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -85,6 +85,7 @@ class Handlers:
         self._next_number = itertools.count(1)
         self._associations: set[Association] = set()
         self._added: dict[Association, Counter[str]] = {}
+        self._closed: WeakSet[Association] = WeakSet()
         self._paces: WeakKeyDictionary[Association, _Pace] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
@@ -166,8 +167,8 @@ class Handlers:
 
     def on_closed(self, event: Event) -> None:
         """The connection is closed: after a release, which was noted before, or without one."""
-        self._intake.forget(event.assoc)
-        self._tell_added(event.assoc)
+        self._closed.add(event.assoc)
+        self._forget(event.assoc)
         if event.assoc.requestor.primitive is None:
             # Closed before any request, as probes do. Without this note, the thread that waits for the
             # request would stay until the ARTIM timer ends.
@@ -230,6 +231,8 @@ class Handlers:
         status, new = self._status(event)
         length = len(cast(DataSet, event.request.DataSet).getbuffer())
         self._intake.give_back(event.assoc, length)
+        if event.assoc in self._closed:  # while this one was being stored
+            self._forget(event.assoc)
         seconds = time.perf_counter() - started_s
         self._observer.answered(_calling_ae_title(event.assoc), status, length, new, seconds)
         return status
@@ -318,7 +321,9 @@ class Handlers:
             data_set.sha256,
         )
 
-    def _tell_added(self, association: Association) -> None:
+    def _forget(self, association: Association) -> None:
+        """Count off what a closed association held, and tell what it added."""
+        self._intake.forget(association)
         with self._lock:
             added = self._added.pop(association, None)
         if added:
@@ -335,8 +340,7 @@ class Handlers:
         for other in ended:
             # Also those whose end pynetdicom didn't report, because the peer broke the protocol, and those that were
             # closed while an instance was being stored.
-            self._intake.forget(other)
-            self._tell_added(other)
+            self._forget(other)
         with self._lock:
             self._associations.difference_update(ended)
             if len(self._associations) >= config.receive.max_associations:

@@ -18,6 +18,8 @@ from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
+from sbnode.series import PARSER_FAULTS
+
 __all__ = ["P_DATA_TF", "DataSet", "DataTransfer", "Messages"]
 
 P_DATA_TF = 0x04
@@ -26,6 +28,8 @@ _PDU_HEAD_BYTES = 6
 _ITEM_HEAD = struct.Struct(">LBB")
 _COMMAND, _LAST = 0x01, 0x02
 """Bits of a Message Control Header (PS3.8 E.2)."""
+_MESSAGES_IN_A_PDU = 16
+"""No asynchronous operations are negotiated (PS3.7 D.3.3.3), so a peer waits for the answer to each."""
 _C_STORE_RSP, _NO_DATA_SET = 0x8001, 0x0101
 
 
@@ -92,20 +96,28 @@ class DataTransfer:
 
 
 class Messages(DIMSEServiceProvider):
-    """Makes messages of fragments and hands them to the thread that answers them."""
+    """Makes messages of fragments and hands them to the thread that answers them.
+
+    What can't be a message ends the association (Evt19 of PS3.8 section 9.2), and nothing that follows is taken.
+    """
+
+    _ended = False
+
+    @property
+    def maximum_pdu_size(self) -> int:
+        """The peer's maximum length of a PDU; 0, no limit, also where none could be as short."""
+        found = super().maximum_pdu_size
+        return found if found > _ITEM_HEAD.size else 0
 
     def receive_primitive(self, primitive: Any) -> None:
         """Take what a PDU brings; a message that is whole goes into the queue."""
+        whole = 0
         for fragment in primitive.fragments:
-            if self.message is None:
-                self.message = DIMSEMessage()
-                self.message.data_set = DataSet()
-            if fragment.control & _COMMAND:
-                super().receive_primitive(_primitive(fragment.context_id, fragment.control, fragment.content))
-                continue
-            cast(DataSet, self.message.data_set).append(fragment.content)
-            if fragment.control & _LAST:
-                super().receive_primitive(_primitive(fragment.context_id, _LAST))
+            if not self._ended and self._fits(fragment) and whole < _MESSAGES_IN_A_PDU:
+                self._take(fragment)
+                whole += self.message is None
+            else:
+                self._end()
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message; the answer to a C-STORE request without asking pydicom to encode it."""
@@ -114,6 +126,35 @@ class Messages(DIMSEServiceProvider):
             super().send_msg(primitive, context_id)
             return
         self.dul.send_pdu(_primitive(context_id, _COMMAND | _LAST, encoded))
+
+    def _fits(self, fragment: Fragment) -> bool:
+        """Whether a fragment can follow what came: first a command, then its data set in the same context (E.1)."""
+        complete_in = self.message.context_id if self.message is not None else None
+        return complete_in is None if fragment.control & _COMMAND else complete_in == fragment.context_id
+
+    def _take(self, fragment: Fragment) -> None:
+        if self.message is None:
+            self.message = DIMSEMessage()
+            self.message.data_set = DataSet()
+        if fragment.control & _COMMAND:
+            self._pass_on(_primitive(fragment.context_id, fragment.control, fragment.content))
+            return
+        cast(DataSet, self.message.data_set).append(fragment.content)
+        if fragment.control & _LAST:
+            self._pass_on(_primitive(fragment.context_id, _LAST))
+            self._ended = self._ended or self.message is not None  # no message could be made of it, as pynetdicom says
+
+    def _pass_on(self, primitive: P_DATA) -> None:
+        self.cancel_req.clear()  # nothing here can be cancelled, and pynetdicom falls over the eleventh
+        try:
+            super().receive_primitive(primitive)
+        except PARSER_FAULTS:  # its thread would end, without a word to the peer
+            self._end()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self.dul.event_queue.put("Evt19")
 
 
 def _primitive(context_id: int, control: int, content: bytes | memoryview = b"") -> P_DATA:

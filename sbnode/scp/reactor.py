@@ -21,9 +21,10 @@ from typing import Any, Generic, TypeVar
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, P_DATA
 from pynetdicom.transport import RequestHandler
 
+from sbnode.log import fault, get_logger
 from sbnode.scp.messages import P_DATA_TF, DataTransfer, Messages
 
 __all__ = ["AssociationHandler"]
@@ -87,6 +88,7 @@ class _UpperLayer(DULServiceProvider):
 
     def __init__(self, association: Association, happened: threading.Event) -> None:
         super().__init__(association)
+        self.daemon = True
         self._bell = _Bell()
         self.to_provider_queue = _Announced(self._bell.ring)
         self.to_user_queue = _Announced(happened.set)
@@ -157,12 +159,25 @@ def _serve_all(association: Association, serve: Callable[[Any, int], None], mess
 
     A report of a commitment comes in a thread of its own, which takes no other request.
     """
-    serve(message, context_id)
-    while threading.current_thread() is association and association.is_established:
+    _serve(association, serve, message, context_id)
+    while threading.current_thread() is association and association.is_established and not _is_over(association):
         number, following = association.dimse.get_msg()
         if number is None:
             return
-        serve(following, number)
+        _serve(association, serve, following, number)
+
+
+def _serve(association: Association, serve: Callable[[Any, int], None], message: Any, context_id: int) -> None:
+    try:
+        serve(message, context_id)
+    except Exception as error:  # the thread would end, and leave the connection open for ever
+        get_logger().error("association_aborted", reason="a request that can't be served", **fault(error))
+        association.abort(block=False)
+
+
+def _is_over(association: Association) -> bool:
+    """Whether the peer aborted, or the connection is gone: what it still sent is for nobody."""
+    return isinstance(association.dul.peek_next_pdu(), (A_ABORT, A_P_ABORT))
 
 
 class AssociationHandler(RequestHandler):

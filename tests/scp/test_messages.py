@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from hashlib import sha256
 from io import BytesIO
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, N_ACTION_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_ACTION
+from pynetdicom.dsutils import encode
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
@@ -47,11 +49,16 @@ class Peer:
         self.is_requestor = False
         self.requestor = SimpleNamespace(maximum_length=maximum_length)
         self.sent: list[Any] = []
-        self.dul = SimpleNamespace(send_pdu=self.sent.append)
+        self.dul = SimpleNamespace(send_pdu=self.sent.append, event_queue=Queue())
         self.dimse_timeout = None
 
     def get_handlers(self, _: Any) -> list[Any]:
         return []
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state machine was told of an invalid PDU."""
+        return list(self.dul.event_queue.queue) == ["Evt19"]
 
     @property
     def bytes_sent(self) -> list[tuple[int, bytes]]:
@@ -122,6 +129,74 @@ def test_a_length_that_lies_is_refused(broken: bytearray) -> None:
         DataTransfer.of(broken)
 
 
+COMMAND, FIRST, *_, LAST = items_of(store_request())
+
+
+def command(**changed: Any) -> bytes:
+    """The command of a C-STORE request, with other values."""
+    message = DIMSEMessage()
+    for primitive in store_request():
+        message.decode_msg(primitive)
+    for keyword, value in changed.items():
+        setattr(message.command_set, keyword, value)
+    encoded = encode(message.command_set, True, True)
+    assert encoded is not None
+    return item(5, 3, encoded)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "items",
+    [
+        pytest.param([FIRST, COMMAND, FIRST, LAST], id="a data set before its command"),
+        pytest.param([COMMAND, COMMAND, FIRST, LAST], id="two commands"),
+        pytest.param([COMMAND, FIRST, COMMAND, FIRST, LAST], id="a command within a data set"),
+        pytest.param([COMMAND, b"".join((FIRST[:4], b"\7", FIRST[5:])), LAST], id="another context"),
+        pytest.param([item(5, 3, b"\0" * 7), FIRST, LAST], id="a command that can't be decoded"),
+        pytest.param([command(CommandField=0x7777), FIRST, LAST], id="an unknown command"),
+        pytest.param(
+            [command(AffectedSOPInstanceUID="1" * 70), FIRST, LAST, COMMAND, FIRST, LAST], id="a UID that is too long"
+        ),
+    ],
+)
+@pytest.mark.parametrize("at_once", [1, 1000])
+def test_what_can_be_no_message_ends_the_association(items: list[bytes], at_once: int) -> None:
+    """Found by review: what followed in the same PDU was read into the message that had failed."""
+    peer = Peer()
+    found = messages(peer)
+    for begin in range(0, len(items), at_once):
+        found.receive_primitive(DataTransfer.of(pdu(*items[begin : begin + at_once])))
+    assert peer.ended
+    assert found.msg_queue.empty()
+
+
+def simple_command(field: int) -> bytes:
+    elements = ((0x0100, field), (0x0120, 1), (0x0800, 0x0101))
+    encoded = b"".join(struct.pack("<HHLH", 0, number, 2, value) for number, value in elements)
+    return item(1, 3, struct.pack("<HHLL", 0, 0, 4, len(encoded)) + encoded)
+
+
+C_ECHO_RQ, C_CANCEL_RQ = 0x0030, 0x0FFF
+
+
+def test_a_peer_that_cancels_and_cancels_is_let_be() -> None:
+    """Found by review: pynetdicom queued the eleventh, and the thread that took it died."""
+    peer = Peer()
+    found = messages(peer)
+    for _ in range(30):
+        found.receive_primitive(DataTransfer.of(pdu(simple_command(C_CANCEL_RQ))))
+    assert found.msg_queue.empty()
+    assert not peer.ended
+
+
+def test_a_peer_does_not_send_many_requests_in_one_pdu() -> None:
+    peer = Peer()
+    found = messages(peer)
+    found.receive_primitive(DataTransfer.of(pdu(*(simple_command(C_ECHO_RQ) for _ in range(5000)))))
+    assert peer.ended
+    assert found.msg_queue.qsize() < 50
+
+
 def test_only_data_sets_count() -> None:
     assert DataTransfer.of(pdu(item(1, 3, b"command"), item(1, 0, b"data"), item(1, 2, b"more"))).data_bytes == 8
     assert DataTransfer.of(pdu()).data_bytes == 0
@@ -157,6 +232,12 @@ def sent_by(
 def test_an_answer_is_byte_by_byte_that_of_pynetdicom(status: int, uid: str, maximum_length: int) -> None:
     ours = sent_by(Messages, answer(status, uid), maximum_length)
     assert ours == sent_by(DIMSEServiceProvider, answer(status, uid), maximum_length)
+
+
+@pytest.mark.parametrize("maximum_length", [1, 4, 6])
+def test_a_length_that_no_fragment_can_have_is_none(maximum_length: int) -> None:
+    """pynetdicom raised, after the instance was stored; a sender would have sent it for ever."""
+    assert sent_by(Messages, answer(0), maximum_length) == sent_by(DIMSEServiceProvider, answer(0), 0)
 
 
 def test_an_answer_that_says_more_is_left_to_pynetdicom() -> None:
