@@ -1,8 +1,8 @@
 """Messages from the fragments of P-DATA-TF (PS3.8 annex E), and the answer to C-STORE (PS3.7 section 9.3.1).
 
-Nearly all that comes over an association is the data sets of C-STORE requests. pynetdicom copies their bytes again and
-again, and makes each answer by way of two Datasets (`python -m benchmarks.receive`). Here a fragment is copied once into
-its message, the checksum is computed as it comes, and the answer is written as it is. All else is pynetdicom's.
+Nearly all that comes over an association is the data sets of C-STORE requests. pynetdicom copies their bytes again
+and again, and makes each answer by way of two Datasets (`python -m benchmarks.receive`). Here a fragment is copied once
+into its message, the checksum is computed as it comes, and the answer is written as it is. All else is pynetdicom's.
 """
 
 from __future__ import annotations
