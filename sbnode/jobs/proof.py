@@ -68,8 +68,8 @@ def find_proof(
     """Ask ``destination``, in the way that ``confirm`` names, whether it holds what was sent.
 
     What isn't there yet may be on its way into a database, and a commitment may be reported later, or be refused for
-    the moment only: until ``last`` all that is waited for. Where no report came, or the destination does no storage
-    commitment at all, it is asked by C-FIND.
+    the moment only: until ``last`` all that is waited for. Where no report came at all, or the destination does no
+    storage commitment, it is asked by C-FIND; never where a report said that it didn't commit.
 
     Args:
         sent: what it should hold.
@@ -104,7 +104,8 @@ class _Asking:
     """The transactions in which a destination is asked to commit to one object, one after the other.
 
     Each has its own Transaction UID and one report (PS3.4 section J.3.3). After a report that says "not now", the next
-    question begins another one.
+    question begins another one. What it refused stays refused until a report takes that back: the last question
+    begins none, for its report could come when nobody waits for it any more.
     """
 
     def __init__(self, sent: Sent, destination: Destination, commitments: Commitments, name: str) -> None:
@@ -113,8 +114,14 @@ class _Asking:
         self._commitments = commitments
         self._name = name
         self._number = 1
-        while (report := commitments.reported(self._uid)) is not None and _judged(report, sent)[0] == Remedy.ASK:
+        self._not_now = ""
+        """What the last report said; empty when none came."""
+        while (report := commitments.reported(self._uid)) is not None:
+            remedy, reason = _judged(report, sent)
+            if remedy != Remedy.ASK:
+                break
             self._number += 1
+            self._not_now = reason
 
     @property
     def _uid(self) -> str:
@@ -124,7 +131,7 @@ class _Asking:
         return result_uid(self._name, "commitment" if number == 1 else f"commitment.{number}")
 
     def answer(self, calling_ae_title: str, *, last: bool) -> Answer | None:
-        """Return what the destination reports; None where it knows no commitment, or time is up without a report.
+        """Return what the destination reports; None where it never reported and knows no commitment, or time is up.
 
         Raises:
             DestinationUnavailable: it can't be asked now.
@@ -143,14 +150,12 @@ class _Asking:
         return answer
 
     def _answer(self, calling_ae_title: str, *, last: bool) -> Answer | None:
-        report = self._commitments.reported(self._uid)
-        if report is None and not self._commitments.asked(self._uid):
-            try:
-                report = self._ask(calling_ae_title)
-            except DestinationRefused:
-                return None
+        try:
+            report = self._report(calling_ae_title, last=last)
+        except DestinationRefused:
+            return self._not_yet(last=last) if self._not_now else None
         if report is None:
-            return None if last else Answer("waiting")
+            return None if last and not self._not_now else self._not_yet(last=last)
         remedy, reason = _judged(report, self._sent)
         if remedy is None:
             return Answer("proven")
@@ -160,6 +165,15 @@ class _Asking:
                 " destinations.confirm, and retry"
             )
         return Answer("waiting" if remedy == Remedy.ASK and not last else "missing", reason)
+
+    def _report(self, calling_ae_title: str, *, last: bool) -> Report | None:
+        report = self._commitments.reported(self._uid)
+        if report is not None or self._commitments.asked(self._uid) or (last and self._not_now):
+            return report
+        return self._ask(calling_ae_title)
+
+    def _not_yet(self, *, last: bool) -> Answer:
+        return Answer("missing" if last else "waiting", self._not_now)
 
     def _ask(self, calling_ae_title: str) -> Report | None:
         self._commitments.ask(self._uid)
@@ -180,14 +194,16 @@ class _Asking:
 def _judged(report: Report, sent: Sent) -> tuple[Remedy | None, str]:
     """Return what helps, and what was reported in words; None and nothing when all is committed.
 
-    What the report doesn't name at all isn't held.
+    What the report doesn't name at all isn't held, nor what it names both as committed and as failed.
     """
     uids = {uid for _, uid in sent.references}
-    failed = dict(report.failed)
-    open_uids = uids.difference(report.committed)
-    if not open_uids:
+    failed = uids.intersection(uid for uid, _ in report.failed)
+    unnamed = uids.difference(report.committed, failed)
+    if not (failed or unnamed):
         return None, ""
-    reasons = {FailureReason.of(failed.get(uid, 0)) for uid in open_uids}
+    reasons = {FailureReason.of(number) for uid, number in report.failed if uid in failed}
+    if unnamed:
+        reasons.add(FailureReason.of(0))
     words = ", ".join(sorted(map(str, reasons)))
     remedy = min((reason.remedy for reason in reasons), key=lambda one: one.value)
-    return remedy, f"did not commit to {len(open_uids)} of {len(uids)} instances: {words}"
+    return remedy, f"did not commit to {len(failed | unnamed)} of {len(uids)} instances: {words}"

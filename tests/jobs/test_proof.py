@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,71 @@ def test_a_report_that_came_to_another_process_begins_another_transaction_too(
     assert not files(tmp_path)
 
 
+def to_another_process(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, number: int
+) -> tuple[list[tuple[Any, ...]], Callable[[], None]]:
+    """Have nothing reported at once; the second of what is returned reports this reason for what was asked last."""
+    asked = answers(monkeypatch, commitment, "request", None)
+
+    def report() -> None:
+        Commitments(folder).report(Report(asked[-1][1], (), (("1.4", number), ("1.5", number))))
+
+    return asked, report
+
+
+@pytest.mark.parametrize("number", [0x0110, 0x0131, 0x0213])
+@pytest.mark.parametrize("questions", [1, 2, 3])
+def test_what_was_refused_until_time_is_up_is_missing_though_a_query_lists_it(
+    questions: int, number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Once, a last question that nobody waited for hid the refusals, and the object counted as proven by C-FIND."""
+    asked, report = to_another_process(monkeypatch, tmp_path, number)
+    queried = answers(monkeypatch, archive, "held", ALL)
+    for _ in range(questions):
+        assert prove(destination("commitment"), tmp_path) == "waiting"
+        report()
+    answer = ask(destination("commitment"), tmp_path, last=True)
+    assert answer == Answer("missing", f"did not commit to 2 of 2 instances: {FailureReason.of(number)}")
+    assert (len(asked), queried, files(tmp_path)) == (questions, [], [])
+
+
+def test_a_question_without_report_after_a_refusal_is_missing_when_time_is_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked, report = to_another_process(monkeypatch, tmp_path, 0x0110)
+    queried = answers(monkeypatch, archive, "held", ALL)
+    assert prove(destination("commitment"), tmp_path) == "waiting"
+    report()
+    waiting = ask(destination("commitment"), tmp_path)
+    assert (waiting.proof, len(asked)) == ("waiting", 2)
+    assert waiting.reason.endswith("0x0110 processing failure")
+    assert ask(destination("commitment"), tmp_path, last=True) == Answer("missing", waiting.reason)
+    assert (len(asked), queried, files(tmp_path)) == (2, [], [])
+
+
+def test_what_takes_no_more_questions_after_a_refusal_is_not_proven_by_a_query(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, report = to_another_process(monkeypatch, tmp_path, 0x0213)
+    queried = answers(monkeypatch, archive, "held", ALL)
+    assert prove(destination("commitment"), tmp_path) == "waiting"
+    report()
+    answers(monkeypatch, commitment, "request", DestinationRefused("no"))
+    assert prove(destination("commitment"), tmp_path) == "waiting"
+    assert prove(destination("commitment"), tmp_path, last=True) == "missing"
+    assert (queried, files(tmp_path)) == ([], [])
+
+
+def test_what_a_report_names_as_committed_and_as_failed_is_not_proven(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report = Report("1.9", ("1.4", "1.5"), (("1.5", 0x0112), ("1.5", 0x0110)))
+    answers(monkeypatch, commitment, "request", report)
+    assert ask(destination("commitment"), tmp_path) == Answer(
+        "missing", "did not commit to 1 of 2 instances: 0x0110 processing failure, 0x0112 no such object instance"
+    )
+
+
 @pytest.mark.parametrize(
     ("number", "name"), [(0x0119, "class / instance conflict"), (0x0122, "referenced SOP class not supported")]
 )
@@ -163,6 +229,8 @@ def test_a_last_question_to_one_that_is_down_leaves_nothing(monkeypatch: pytest.
     with pytest.raises(DestinationUnavailable):
         prove(destination("commitment"), tmp_path)
     assert files(tmp_path)
+    assert prove(destination("commitment"), tmp_path, last=True) == "missing"  # not asked: it had refused
+    assert not files(tmp_path)
     with pytest.raises(DestinationUnavailable):
         prove(destination("commitment"), tmp_path, last=True)
     assert not files(tmp_path)
