@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from threading import Event
 
 from pydicom.dataset import Dataset
@@ -15,13 +15,11 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 from sbnode.config import Peer
 from sbnode.errors import DestinationRefused, DestinationUnavailable
 from sbnode.scu.association import association
-from sbnode.scu.failure_reason import CLASS_INSTANCE_CONFLICT, NO_SUCH_INSTANCE, FailureReason
-from sbnode.spool import Reference, Report, Request
+from sbnode.scu.failure_reason import CLASS_INSTANCE_CONFLICT, NO_SUCH_INSTANCE, PROCESSING_FAILURE, FailureReason
+from sbnode.spool import Held, Reference, Report, Request
 
-__all__ = ["PUSH_MODEL_INSTANCE", "Held", "prove", "request"]
+__all__ = ["PUSH_MODEL_INSTANCE", "prove", "request"]
 
-Held = Mapping[str, frozenset[str]]
-"""SOP Instance UIDs that are stored, each with the SOP Class UIDs that it is stored under: `Spool.held`."""
 PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
 """Storage Commitment Push Model SOP Instance (PS3.4 J.3.5)."""
 _REQUEST = 1
@@ -66,7 +64,8 @@ def request(references: Sequence[Reference], transaction_uid: str, peer: Peer, c
 def prove(request: Request, held: Held, peer: Peer, calling_ae_title: str) -> Counter[FailureReason]:
     """Report to ``peer`` which of the instances that it asked about are held (N-EVENT-REPORT, as SCP).
 
-    One that is stored under another SOP Class than the request names is a conflict, not a commitment.
+    One that is stored under another SOP Class than the request names is a conflict, not a commitment; one of which the
+    device doesn't tell is a processing failure, so that it is asked again.
 
     Returns:
         Why instances failed, and how many.
@@ -95,9 +94,12 @@ def prove(request: Request, held: Held, peer: Peer, calling_ae_title: str) -> Co
 def _failure(reference: Reference, held: Held) -> int:
     """Return the Failure Reason of an instance; 0 when it is held."""
     sop_class_uid, sop_instance_uid = reference
-    if sop_instance_uid not in held:
-        return NO_SUCH_INSTANCE
-    return 0 if sop_class_uid in held[sop_instance_uid] else CLASS_INSTANCE_CONFLICT
+    sop_classes = held.sop_classes.get(sop_instance_uid, frozenset())
+    if sop_class_uid in sop_classes:
+        return 0
+    if sop_instance_uid in held.unknown:
+        return PROCESSING_FAILURE
+    return CLASS_INSTANCE_CONFLICT if sop_classes else NO_SUCH_INSTANCE
 
 
 def _sent_report(established: Association, content: Dataset, event_type: int, peer: Peer) -> Dataset:

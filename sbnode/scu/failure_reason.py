@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["CLASS_INSTANCE_CONFLICT", "NO_SUCH_INSTANCE", "FailureReason", "Remedy"]
+__all__ = ["CLASS_INSTANCE_CONFLICT", "NO_SUCH_INSTANCE", "PROCESSING_FAILURE", "FailureReason", "Remedy"]
 
 
 class Remedy(Enum):
@@ -40,13 +40,14 @@ class FailureReason:
         return _KNOWN.get(number, cls(number, name, Remedy.SEND))
 
 
+PROCESSING_FAILURE = 0x0110
 NO_SUCH_INSTANCE = 0x0112
 CLASS_INSTANCE_CONFLICT = 0x0119
 
 _KNOWN = {
     reason.number: reason
     for reason in (
-        FailureReason(0x0110, "processing failure", Remedy.ASK),
+        FailureReason(PROCESSING_FAILURE, "processing failure", Remedy.ASK),
         FailureReason(NO_SUCH_INSTANCE, "no such object instance", Remedy.SEND),
         FailureReason(CLASS_INSTANCE_CONFLICT, "class / instance conflict", Remedy.NONE),
         FailureReason(0x0122, "referenced SOP class not supported", Remedy.NONE),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from sbnode import log
-from sbnode.config import Config
+from sbnode.config import Archive, Config
 from sbnode.errors import ConfigError, DeliveryError
 from sbnode.scu import commitment
 from sbnode.scu.failure_reason import FailureReason
-from sbnode.spool import Request, Spool
+from sbnode.spool import Holdings, Request, Spool
 
 __all__ = ["Reporter"]
 
@@ -32,33 +33,50 @@ class Reporter:
         self._ae_title = config.node.ae_title
 
     def turn(self, stopping: Callable[[], bool]) -> None:
-        """Answer what is due; an archive that can't be told is left alone for a while, the others are told."""
-        now_s = time.monotonic()
-        due = [
-            (request, age_s)
-            for request, age_s in self._spool.commitments.owed()
-            if now_s >= self._not_before_s.get(request.ae_title, 0.0)
-        ]
-        asked = {uid for request, _ in due for _, uid in request.references}
-        held = self._spool.held(asked) if due else {}
-        for request, age_s in due:
+        """Answer what is due; an archive that can't be told is left alone for a while, the others are told.
+
+        Files are read for each request on its own: one that can't be read is a failure in that request's report.
+        """
+        if not (due := self._due()):
+            return
+        holdings = self._spool.holdings({uid for request, _ in due for _, uid in request.references})
+        for request, archive in due:
             if stopping():
                 return
-            if now_s >= self._not_before_s.get(request.ae_title, 0.0):
-                self._answer(request, age_s, held)
+            if self._is_time(request):
+                with self._put_off_by_failure(request, archive.name):
+                    self._answer(request, archive, holdings)
 
-    def _answer(self, request: Request, age_s: float, held: commitment.Held) -> None:
-        archive = self._archives.get(request.ae_title)
-        if archive is None or age_s > _GIVEN_UP_AFTER_S:
-            self._settled(request, "given_up")
-            return
+    def _due(self) -> list[tuple[Request, Archive]]:
+        """Give up what is too old or can't be reported, and return what is to be answered now."""
+        due = []
+        for request, age_s in self._spool.commitments.owed():
+            if not self._is_time(request):
+                continue
+            archive = self._archives.get(request.ae_title)
+            if archive is not None and age_s <= _GIVEN_UP_AFTER_S:
+                due.append((request, archive))
+            else:
+                with self._put_off_by_failure(request, request.ae_title):
+                    self._settled(request, "given_up")
+        return due
+
+    def _is_time(self, request: Request) -> bool:
+        return time.monotonic() >= self._not_before_s.get(request.ae_title, 0.0)
+
+    def _answer(self, request: Request, archive: Archive, holdings: Holdings) -> None:
+        held = holdings.held({uid for _, uid in request.references})
+        failures = commitment.prove(request, held, archive, archive.calling_ae_title or self._ae_title)
+        self._settled(request, "missing" if failures else "reported", failures)
+
+    @contextmanager
+    def _put_off_by_failure(self, request: Request, name: str) -> Iterator[None]:
+        """Leave an archive alone for a while when it can't be told, or the device fails."""
         try:
-            failures = commitment.prove(request, held, archive, archive.calling_ae_title or self._ae_title)
-        except (DeliveryError, ConfigError) as error:
+            yield
+        except (DeliveryError, ConfigError, OSError) as error:
             self._not_before_s[request.ae_title] = time.monotonic() + _NEXT_TRY_S
-            log.get_logger().warning("commitment_not_reported", archive=archive.name, reason=str(error))
-        else:
-            self._settled(request, "missing" if failures else "reported", failures)
+            log.get_logger().warning("commitment_not_reported", archive=name, reason=str(error))
 
     def _settled(self, request: Request, outcome: str, failures: Mapping[FailureReason, int] | None = None) -> None:
         self._spool.commitments.settle(request.transaction_uid)

@@ -13,6 +13,7 @@ flushed to the device, and only then given its name; the folder that holds the n
 from __future__ import annotations
 
 from sbnode.spool.commitments import Commitments, Reference, Report, Request
+from sbnode.spool.holdings import Held, Holdings
 from sbnode.spool.spool import Spool, Stored
 
-__all__ = ["Commitments", "Reference", "Report", "Request", "Spool", "Stored"]
+__all__ = ["Commitments", "Held", "Holdings", "Reference", "Report", "Request", "Spool", "Stored"]

@@ -135,6 +135,8 @@ class Commitments:
         """Return the requests that aren't answered, and for how many seconds each has waited."""
         found = []
         for path in sorted(self._owed.glob("*.json")):
+            if not is_uid(path.stem):
+                continue
             with suppress(SpoolError, FileNotFoundError):  # one that is damaged must not hold up the others
                 content = _read(path) or {}
                 references = tuple((str(c), str(i)) for c, i in content.get("references", ()))

@@ -23,6 +23,7 @@ from sbnode.series import PARSER_FAULTS, Instance, Series, SeriesKey, instance_o
 from sbnode.spool.commitments import Commitments
 from sbnode.spool.durable import flush
 from sbnode.spool.header import image_digest, read_header
+from sbnode.spool.holdings import Holdings
 from sbnode.spool.record import Record
 from sbnode.spool.session import open_session
 from sbnode.spool.versions import History
@@ -186,15 +187,9 @@ class Spool:
         """Return how many instances of a series are stored."""
         return sum(1 for _ in self._series_folder(key).glob("*" + _SUFFIX))
 
-    def held(self, sop_instance_uids: Collection[str]) -> dict[str, frozenset[str]]:
-        """Return those of some instances that are stored whole, in whatever study, each with its SOP Class UIDs."""
-        found: dict[str, frozenset[str]] = {}
-        for path in self._incoming.glob("*/*/*" + _SUFFIX):
-            if path.stem in sop_instance_uids:
-                with suppress(SpoolError):  # damaged, or deleted meanwhile
-                    instance = Record.read(path).instance
-                    found[path.stem] = found.get(path.stem, frozenset()) | {instance.sop_class_uid}
-        return found
+    def holdings(self, sop_instance_uids: Collection[str]) -> Holdings:
+        """Return where some instances are stored, in whatever study."""
+        return Holdings.of(self._incoming, sop_instance_uids)
 
     def verify(self, series: Series) -> None:
         """Raise SpoolError unless every instance of ``series`` still has the bytes that were received."""

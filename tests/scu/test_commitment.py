@@ -19,7 +19,7 @@ from sbnode.config import Destination
 from sbnode.errors import DestinationRefused, DestinationUnavailable
 from sbnode.scu import commitment
 from sbnode.scu.failure_reason import FailureReason
-from sbnode.spool import Report, Request
+from sbnode.spool import Held, Report, Request
 from tests.integration.peers import HOST, free_port
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
@@ -100,18 +100,34 @@ def test_an_archive_that_knows_no_commitment_or_cannot_now(serve: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    ("held", "event_type", "failed"),
+    ("held", "unknown", "event_type", "failed"),
     [
-        ({"1.2.3": {CT}, "1.2.4": {CT}}, 1, ()),
-        ({"1.2.4": {CT}}, 2, (("1.2.3", 0x0112),)),
-        ({}, 2, (("1.2.3", 0x0112), ("1.2.4", 0x0112))),
-        ({"1.2.3": {MR}, "1.2.4": {CT}}, 2, (("1.2.3", 0x0119),)),
-        ({"1.2.3": {MR, CT}, "1.2.4": {CT}}, 1, ()),
+        ({"1.2.3": {CT}, "1.2.4": {CT}}, (), 1, ()),
+        ({"1.2.4": {CT}}, (), 2, (("1.2.3", 0x0112),)),
+        ({}, (), 2, (("1.2.3", 0x0112), ("1.2.4", 0x0112))),
+        ({"1.2.3": {MR}, "1.2.4": {CT}}, (), 2, (("1.2.3", 0x0119),)),
+        ({"1.2.3": {MR, CT}, "1.2.4": {CT}}, (), 1, ()),
+        ({"1.2.4": {CT}}, ("1.2.3",), 2, (("1.2.3", 0x0110),)),
+        ({"1.2.3": {MR}, "1.2.4": {CT}}, ("1.2.3",), 2, (("1.2.3", 0x0110),)),
+        ({"1.2.3": {CT}, "1.2.4": {CT}}, ("1.2.3",), 1, ()),
     ],
-    ids=["all", "some", "none", "another class", "in two studies, once of another class"],
+    ids=[
+        "all",
+        "some",
+        "none",
+        "another class",
+        "in two studies, once of another class",
+        "unknown",
+        "another class, and unknown in another study",
+        "held, and unknown in another study",
+    ],
 )
 def test_what_is_held_is_reported_to_who_asked(
-    serve: Callable[..., Destination], held: dict[str, set[str]], event_type: int, failed: tuple[tuple[str, int], ...]
+    serve: Callable[..., Destination],
+    held: dict[str, set[str]],
+    unknown: tuple[str, ...],
+    event_type: int,
+    failed: tuple[tuple[str, int], ...],
 ) -> None:
     reports: list[tuple[int, Report]] = []
 
@@ -123,7 +139,7 @@ def test_what_is_held_is_reported_to_who_asked(
 
     sender = serve([(evt.EVT_N_EVENT_REPORT, on_report)])
     stored = {uid: frozenset(classes) for uid, classes in held.items()}
-    counts = commitment.prove(Request(UID, "ARCHIVE", REFERENCES), stored, sender, "SBNODE")
+    counts = commitment.prove(Request(UID, "ARCHIVE", REFERENCES), Held(stored, frozenset(unknown)), sender, "SBNODE")
     refused = {uid for uid, _ in failed}
     committed = tuple(uid for _, uid in REFERENCES if uid not in refused)
     assert reports == [(event_type, Report(UID, committed, failed))]
@@ -133,9 +149,9 @@ def test_what_is_held_is_reported_to_who_asked(
 def test_who_takes_no_reports_or_fails_is_said_so(serve: Callable[..., Destination]) -> None:
     request = Request(UID, "ARCHIVE", REFERENCES)
     with pytest.raises(DestinationRefused):
-        commitment.prove(request, {}, serve([], commits=False), "SBNODE")
+        commitment.prove(request, Held(), serve([], commits=False), "SBNODE")
     with pytest.raises(DestinationUnavailable, match="0x0110"):
-        commitment.prove(request, {}, serve([(evt.EVT_N_EVENT_REPORT, lambda _: (0x0110, None))]), "SBNODE")
+        commitment.prove(request, Held(), serve([(evt.EVT_N_EVENT_REPORT, lambda _: (0x0110, None))]), "SBNODE")
 
 
 def test_a_role_that_was_not_granted_is_a_refusal(
@@ -146,4 +162,4 @@ def test_a_role_that_was_not_granted_is_a_refusal(
 
     monkeypatch.setattr("pynetdicom.association.Association.send_n_event_report", send)
     with pytest.raises(DestinationRefused, match="takes no storage commitment reports"):
-        commitment.prove(Request(UID, "ARCHIVE", REFERENCES), {}, serve([]), "SBNODE")
+        commitment.prove(Request(UID, "ARCHIVE", REFERENCES), Held(), serve([]), "SBNODE")
