@@ -22,7 +22,7 @@ from pydicom.filereader import read_file_meta_info
 from sbnode import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from sbnode.errors import SpoolError
 from sbnode.series import PARSER_FAULTS, Instance, SeriesKey, read_instance
-from sbnode.spool.versions import Version
+from sbnode.spool.versions import Version, remembered
 
 __all__ = ["Record"]
 
@@ -32,8 +32,6 @@ _GROUP_LENGTH_ELEMENT_BYTES = 12
 _FACTS = frozenset(field.name for field in fields(Instance)) - {"path"}
 _LASTING = frozenset({"patient", "filing", "corrections", "superseded"})
 """Facts that aren't read from the header again."""
-_VERSIONS = 32
-"""So many versions that a correction took the place of are remembered of an instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,8 @@ class Record:
         return (*map(Version, old, senders), Version(self.instance.filing, self.calling_ae_title))
 
     def in_place_of(self, kept: Record) -> Record:
-        """Return this with the versions of ``kept``, of which it is a correction."""
-        old = kept.versions[-_VERSIONS:]
+        """Return this, which was just received, with the versions of ``kept``, of which it is a correction."""
+        *old, _ = remembered((*kept.versions, *self.versions))
         superseded = tuple(version.filing for version in old)
         instance = replace(self.instance, corrections=kept.instance.corrections + 1, superseded=superseded)
         return replace(self, instance=instance, senders=tuple(version.sender for version in old))

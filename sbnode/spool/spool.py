@@ -35,6 +35,8 @@ _JOB_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SUFFIX = ".dcm"
 _HISTORIES = 16
 """Of so many studies that are being corrected the history is kept in memory."""
+_HISTORY_VERSIONS = 20_000
+"""A history of more versions than this is not: it is made anew from the records for each correction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,7 @@ class Spool:
                 return Record.read(path)
             except SpoolError:
                 path.unlink(missing_ok=True)
+                self._histories.pop(path.parent.parent, None)  # it may have counted there
                 return None
 
     @staticmethod
@@ -299,12 +302,11 @@ class Spool:
                 raise ConflictingInstance("another data set with this SOP Instance UID is stored already")
             before = kept.instance
             record = record.in_place_of(kept)
-            *older, came = record.versions
             history = self._history(before.path.parent.parent)
-            if history.is_late(came, before.filing):
+            if history.is_late(record.versions[-1], before.filing):
                 return Stored(before.key, before.path, False, before, late=True)
             self._write(record, data_set, os.replace)
-            history.replaced(older, came)
+            history.put(str(record.instance.path), record.versions)
             return Stored(record.instance.key, record.instance.path, True, record.instance)
 
     def _history(self, study: Path) -> History:
@@ -314,10 +316,11 @@ class Spool:
             found = History()
             for path in study.glob("*/*" + _SUFFIX):
                 with suppress(SpoolError):  # a damaged one has none
-                    found.add(Record.read(path).versions)
-        self._histories[study] = found
+                    found.put(str(path), Record.read(path).versions)
+        if found.size <= _HISTORY_VERSIONS:
+            self._histories[study] = found
         if len(self._histories) > _HISTORIES:
-            self._histories.pop(next(iter(self._histories)))
+            self._histories.pop(next(iter(self._histories)), None)
         return found
 
     def _same_image(self, kept: Record, record: Record, data_set: bytes) -> bool:

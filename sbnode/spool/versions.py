@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["History", "Version"]
+__all__ = ["REMEMBERED", "History", "Version", "remembered"]
+
+REMEMBERED = 32
+"""So many different versions are remembered of an instance, beside the one that is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +28,70 @@ class Version:
     sender: str
 
 
+def remembered(versions: Sequence[Version]) -> tuple[Version, ...]:
+    """Return what is remembered of the versions of an instance, oldest first and last the one that is kept.
+
+    Of each version its first and its last time: it came before another if its first time was before the other's last,
+    however often a sender went back and forth between. Of too many, those go that are out of use the longest.
+    """
+    first: dict[Version, int] = {}
+    last: dict[Version, int] = {}
+    for place, version in enumerate(versions):
+        first.setdefault(version, place)
+        last[version] = place
+    newest = sorted(last, key=last.__getitem__)[-(REMEMBERED + 1) :]
+    return tuple(versions[place] for place in sorted({place for one in newest for place in (first[one], last[one])}))
+
+
 class History:
     """Who replaced which version by which, in any instance of a study.
 
-    It follows from the versions of the instances alone: made anew after a restart, it decides the same.
+    It holds what the records of the instances hold and nothing else: made anew after a restart, it decides the same.
     """
 
     def __init__(self) -> None:
-        self._senders: dict[str, dict[str, set[str]]] = {}
+        self._versions: dict[str, tuple[Version, ...]] = {}
+        # Most instances of a study are corrected alike: equal versions are held, and looked at, once.
+        self._shared: dict[tuple[Version, ...], tuple[tuple[Version, ...], int]] = {}
+        self._size = 0
 
-    def add(self, versions: Sequence[Version]) -> None:
-        """Take in the versions of an instance, oldest first; a version may stand there several times."""
-        for place, later in enumerate(versions):
-            self.replaced(versions[:place], later)
+    @property
+    def size(self) -> int:
+        """How many versions it holds."""
+        return self._size
 
-    def replaced(self, older: Sequence[Version], later: Version) -> None:
-        """Note that in an instance ``later`` took the place of the last one of ``older``."""
-        for version in older:
-            self._senders.setdefault(version.filing, {}).setdefault(later.filing, set()).add(later.sender)
+    def put(self, name: str, versions: Sequence[Version]) -> None:
+        """Take in the versions of one instance, oldest first, in the place of those that it had before."""
+        self._release(self._versions.pop(name, ()))
+        if len(versions) < 2:
+            return  # It says nothing of who replaced what.
+        shared, number = self._shared.get(tuple(versions), (tuple(versions), 0))
+        self._shared[shared] = shared, number + 1
+        self._versions[name] = shared
+        self._size += 0 if number else len(shared)
+
+    def _release(self, versions: tuple[Version, ...]) -> None:
+        if not versions:
+            return
+        shared, number = self._shared.pop(versions)
+        if number > 1:
+            self._shared[shared] = shared, number - 1
+        else:
+            self._size -= len(shared)
 
     def is_late(self, came: Version, kept: str) -> bool:
         """Whether ``came`` was replaced in this study, and not by its sender.
 
         Those count who replaced it by ``kept``; when nobody did, those who replaced it by anything.
         """
-        replaced_by = self._senders.get(came.filing, {})
-        senders = replaced_by.get(kept) or set[str]().union(*replaced_by.values())
+        by_kept: set[str] = set()
+        by_any: set[str] = set()
+        for versions in self._shared:
+            filings = [version.filing for version in versions]
+            if came.filing not in filings:
+                continue
+            later = versions[filings.index(came.filing) + 1 :]
+            by_any.update(version.sender for version in later)
+            by_kept.update(version.sender for version in later if version.filing == kept)
+        senders = by_kept or by_any
         return bool(senders) and came.sender not in senders

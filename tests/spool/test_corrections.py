@@ -254,6 +254,63 @@ def test_versions_are_remembered_in_bounds(spool: Spool) -> None:
     assert stored.instance.corrections == 39
 
 
+def test_going_back_and_forth_grows_nothing(spool: Spool) -> None:
+    send(spool, "A", 1, sender="MODALITY")
+    kept, held = set(), set()
+    for number in range(40):
+        stored = keep(spool, ct_slice(patient="BA"[number % 2]))
+        if number >= 4:
+            kept.add(len(stored.instance.superseded))
+            held.add(spool._histories[stored.path.parent.parent].size)
+    assert (kept, held) == ({4}, {5})
+    assert stored.instance.corrections == 40
+
+
+@pytest.mark.parametrize("mind", ["BA", "BC", "BCD"])
+@pytest.mark.parametrize("times", [5, 31, 32, 33, 34, 35, 70])
+def test_however_often_one_changed_its_mind_a_restart_decides_the_same(spool: Spool, times: int, mind: str) -> None:
+    """Once, the first version was forgotten with the 33rd correction, by a node that was started again."""
+    send(spool, "A", 1, sender="MODALITY")
+    for number in range(times):
+        assert not any(send(spool, mind[number % len(mind)], 1, sender="PACS"))
+    send(spool, "Z", 1, sender="PACS")
+    for running in (spool, Spool(spool.path, 0)):
+        assert all(send(running, "A", 1, sender="MODALITY") + send(running, mind[0], 1, sender="VNA"))
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize(("others", "late"), [(31, True), (32, False)])
+def test_a_version_is_remembered_until_32_others_came_after_it(
+    spool: Spool, others: int, late: bool, restart: bool
+) -> None:
+    send(spool, "A", 1, sender="MODALITY")
+    for number in range(others + 1):
+        send(spool, f"P{number}", 1, sender="PACS")
+    spool = Spool(spool.path, 0) if restart else spool
+    assert send(spool, "A", 1, sender="MODALITY") == [late]
+
+
+def test_a_history_that_is_too_long_is_made_anew_each_time(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sbnode.spool.spool._HISTORY_VERSIONS", 3)
+    send(spool, "A", 1, 2, sender="MODALITY")
+    for patient in "BCDA":
+        assert not any(send(spool, patient, 1, 2, sender="PACS"))
+        assert all(send(spool, "A", 1, 2, sender="MODALITY")) or patient == "A"
+        assert sum(history.size for history in spool._histories.values()) <= 3
+    assert patients(spool) == ["A", "A"]
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+def test_what_was_noted_with_a_damaged_instance_is_lost_with_it(spool: Spool, restart: bool) -> None:
+    send(spool, "A", 1, 2, sender="MODALITY")
+    send(spool, "B", 1, sender="PACS")
+    path = next(spool.path.rglob(f"{SERIES}.1.dcm"))
+    path.write_bytes(path.read_bytes()[:-10])
+    send(spool, "B", 1, sender="PACS")
+    spool = Spool(spool.path, 0) if restart else spool
+    assert send(spool, "A", 1, sender="MODALITY") == [False]
+
+
 def move(dataset: Dataset) -> None:
     dataset.ImagePositionPatient = [0, 0, 99]
 
