@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sbnode.log import get_logger
-from sbnode.status.accounts import Account, account_of
+from sbnode.status.accounts import Account, account_of, user_of
 
 __all__ = ["Attempts", "BasicAuthentication", "Viewer", "viewer"]
 
@@ -122,13 +122,15 @@ class BasicAuthentication:
     """Lets through who knows the password of one of ``accounts`` (RFC 7617), and everybody to ``/healthz``.
 
     Who gets through is in the scope as ``sbnode.user``; who asks for what their account isn't for is answered 403.
-    Wrong passwords are limited by address, for all accounts together: beyond it 429, whatever the password is.
+    Wrong passwords are limited by address: beyond it 429, whatever the password is. Those under the name of a lesser
+    account, which only its own password could follow, count for themselves; all others count together.
     """
 
-    def __init__(self, app: ASGIApp, accounts: Sequence[Account], attempts: Attempts | None = None) -> None:
+    def __init__(self, app: ASGIApp, accounts: Sequence[Account]) -> None:
         self._app = app
         self._accounts = tuple(accounts)
-        self._attempts = attempts or Attempts()
+        self._lesser = {account.user: Attempts() for account in accounts if account.paths is not None}
+        self._others = Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it with a refusal."""
@@ -137,7 +139,8 @@ class BasicAuthentication:
             return
         given = Headers(scope=scope).get("authorization", "").encode("latin-1")
         address = str((scope.get("client") or ("",))[0])
-        wait_s = self._attempts.wait_s(address) if given else 0.0
+        attempts = self._lesser.get(user_of(given) or "", self._others)
+        wait_s = attempts.wait_s(address) if given else 0.0
         account = account_of(given, self._accounts)
         if wait_s > 0:
             await _refusal("too many wrong passwords; wait\n", 429, {"Retry-After": str(ceil(wait_s))})(
@@ -146,13 +149,15 @@ class BasicAuthentication:
         elif account is not None and not account.may_ask(scope["path"]):
             await _refusal("this account is for /metrics and /readyz alone\n", 403, {})(scope, receive, send)
         elif account is not None:
-            if account.paths is None:  # a lesser password must not help to guess another one
-                self._attempts.succeeded(address)
+            if account.paths is None:  # a monitor's comes all the time: whoever guesses beside it would never wait
+                attempts.succeeded(address)
             await self._app({**scope, "sbnode.user": account.user}, receive, send)
         else:
             if given:  # a browser first asks without a password, to hear that it needs one
-                self._attempts.failed(address)
-                get_logger().warning("login_refused", address=address)
+                attempts.failed(address)
+                get_logger().warning(
+                    "login_refused", address=address, account="people" if attempts is self._others else "monitor"
+                )
             challenge = {"WWW-Authenticate": 'Basic realm="sbnode", charset="UTF-8"'}
             await _refusal("user and password, please\n", 401, challenge)(scope, receive, send)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -12,7 +13,7 @@ from pathlib import Path
 from sbnode.config import Status
 from sbnode.errors import ConfigError
 
-__all__ = ["MONITORED", "Account", "account_of", "read_accounts"]
+__all__ = ["MONITORED", "Account", "account_of", "read_accounts", "user_of"]
 
 MONITORED = frozenset(("/metrics", "/readyz"))
 """What a monitor may ask for."""
@@ -42,6 +43,18 @@ def account_of(authorization: bytes, accounts: Sequence[Account]) -> Account | N
     given = sha256(authorization).digest()
     found = [one for one in accounts if compare_digest(given, sha256(one.authorization).digest())]
     return found[0] if found else None
+
+
+def user_of(authorization: bytes) -> str | None:
+    """Return the user that a header names, whatever its password; None: it names none (RFC 7617)."""
+    scheme, _, content = authorization.partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        name, colon, _ = base64.b64decode(content, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return name if colon else None
 
 
 def read_accounts(settings: Status) -> tuple[Account, ...]:

@@ -330,14 +330,50 @@ def test_each_user_has_a_password_of_their_own(node: Node, wrong: tuple[str, str
     assert client.get("/metrics", auth=(user.encode(), password.encode())).status_code == 401
 
 
-def test_wrong_passwords_of_all_users_are_counted_together(node: Node) -> None:
+@pytest.mark.parametrize("address", [ELSEWHERE, "127.0.0.1"])
+def test_a_monitor_with_a_wrong_password_keeps_nobody_out(node: Node, address: str) -> None:
+    """Behind a proxy, people and monitor come from one address."""
+    client = two_accounts(node, address=address)
+    with structlog.testing.capture_logs() as records:
+        for _ in range(10):
+            assert client.get("/metrics", auth=("prometheus", "wrong")).status_code == 401
+        assert client.get("/metrics", auth=("prometheus", "wrong")).status_code == 429
+        assert client.get("/", auth=("radiology", "wrong")).status_code == 401
+    assert [one["account"] for one in records] == ["monitor"] * 10 + ["people"]
+    client.log_in(MONITOR)
+    assert client.get("/metrics").status_code == 429
+    client.log_in(CREDENTIALS)
+    assert client.get("/").status_code == 200
+    assert client.get("/metrics", auth=("prometheus", "wrong")).status_code == 429, "that clears nothing of a monitor's"
+
+
+def test_typing_errors_of_people_stop_no_monitor(node: Node) -> None:
     client = two_accounts(node)
-    for number in range(10):
-        user = ("radiology", "prometheus")[number % 2]
-        assert client.get("/metrics", auth=(user, "wrong")).status_code == 401
-    for credentials in (CREDENTIALS, MONITOR):
-        client.log_in(credentials)
-        assert client.get("/metrics").status_code == 429
+    for user in ("radiology", "radiologie", "", "Prometheus", "prometheus "):
+        for _ in range(2):
+            assert client.get("/", auth=(user, "wrong")).status_code == 401
+    client.log_in(CREDENTIALS)
+    assert client.get("/").status_code == 429
+    client.log_in(MONITOR)
+    assert client.get("/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("header", ["Basic", "Basic !", "Bearer x", "Basic cHJvbWV0aGV1cw==", "Basic \u00e4"])
+def test_what_names_no_user_counts_as_of_people(node: Node, header: str) -> None:
+    """The fourth is "prometheus" without the colon that ends a name."""
+    client = two_accounts(node)
+    for _ in range(10):
+        assert client.get("/metrics", headers={"Authorization": header.encode("latin-1")}).status_code == 401
+    assert client.get("/", auth=("radiology", "wrong")).status_code == 429
+
+
+def test_a_right_password_of_a_monitor_allows_no_more_wrong_ones(node: Node) -> None:
+    client = two_accounts(node, MONITOR)
+    for _ in range(9):
+        assert client.get("/metrics", auth=("prometheus", "wrong")).status_code == 401
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/metrics", auth=("prometheus", "wrong")).status_code == 401
+    assert client.get("/metrics", auth=("prometheus", "wrong")).status_code == 429
 
 
 def test_the_password_of_a_monitor_helps_nobody_to_guess_the_other_one(node: Node) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sbnode.config import Config, Status
 from sbnode.errors import ConfigError
 from sbnode.service.check import check
-from sbnode.status.accounts import MONITORED, Account, account_of, read_accounts
+from sbnode.status.accounts import MONITORED, Account, account_of, read_accounts, user_of
 
 
 def settings(folder: Path, people: bytes | None = b"first\n", monitor: bytes | None = b"second\n") -> Status:
@@ -61,3 +61,19 @@ def test_a_header_is_of_the_account_whose_user_and_password_it_holds() -> None:
     for header in (b"", b"Basic", b"Basic ", b"basic " + accounts[0].authorization[6:], b"Bearer x", b"\xff" * 5000):
         assert account_of(header, accounts) is None
     assert account_of(b"", ()) is None
+
+
+def test_a_header_names_its_user() -> None:
+    assert user_of(Account("b\u00e4r", "one:two").authorization) == "b\u00e4r"
+    assert user_of(b"basic Og==") == ""
+    for header in (
+        b"",
+        b"Basic",
+        b"Basic ",
+        b"Basic !",
+        b"Basic \xff",
+        b"Basic cHJvbWV0aGV1cw==",
+        b"Basic /zo=",
+        b"Bearer Og==",
+    ):
+        assert user_of(header) is None
