@@ -72,6 +72,11 @@ def test_the_default_models_are_those_of_the_package(tmp_path: Path) -> None:
         ("status: {user: a, password_file: p, monitor_user: m}", "belong together"),
         ("status: {user: a, password_file: p, monitor_user: 'm:n', monitor_password_file: q}", "must not hold a colon"),
         ("status: {user: a, password_file: p, monitor_user: a, monitor_password_file: q}", "another one than user"),
+        ("status: {user: '', password_file: p}", "status.user: .*at least 1 character"),
+        (
+            "status: {user: a, password_file: p, monitor_user: '', monitor_password_file: q}",
+            "status.monitor_user: .*at least 1 character",
+        ),
         ("status: {monitor_user: m, monitor_password_file: q}", "monitor_user needs a user"),
         ("receive: {callers: [{ae_title: A, networks: [10.1.2.3/16]}]}", "has host bits set"),
         ("receive: {callers: [{ae_title: A, networks: [10]}]}", "not a network"),

@@ -17,10 +17,10 @@ class Status(Section):
 
     host: str = "127.0.0.1"
     port: Port = 9464
-    user: str | None = None
+    user: str | None = Field(None, min_length=1)
     """With it, all but /healthz asks for this user and password (basic authentication, RFC 7617)."""
     password_file: Path | None = None
-    monitor_user: str | None = None
+    monitor_user: str | None = Field(None, min_length=1)
     """A second user, such as Prometheus, for /metrics and /readyz alone."""
     monitor_password_file: Path | None = None
     show_patient: bool = False

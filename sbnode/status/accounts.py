@@ -79,7 +79,7 @@ def read_accounts(settings: Status) -> tuple[Account, ...]:
 
 def _password(key: str, path: Path) -> str:
     try:
-        password = path.read_text(encoding="utf-8").strip()
+        password = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"status.{key}: {path} can't be read") from error
     if not password:

@@ -32,6 +32,12 @@ def test_both_accounts_are_read(tmp_path: Path) -> None:
     assert read_accounts(Status()) == ()
 
 
+def test_a_byte_order_mark_is_no_part_of_a_password(tmp_path: Path) -> None:
+    """Editors of Windows begin a file with one."""
+    people, monitor = read_accounts(settings(tmp_path, b"\xef\xbb\xbffirst\r\n", b"\xef\xbb\xbfsecond"))
+    assert (people.password, monitor.password) == ("first", "second")
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -40,7 +46,9 @@ def test_both_accounts_are_read(tmp_path: Path) -> None:
         ({"monitor": b"\xff"}, "can't be read"),
         ({"monitor": b" \n"}, "status.monitor_password_file: .*holds no password"),
         ({"people": b""}, "status.password_file: .*holds no password"),
+        ({"people": b"\xef\xbb\xbf\r\n"}, "status.password_file: .*holds no password"),
         ({"monitor": b"first"}, "the same password"),
+        ({"monitor": b"\xef\xbb\xbffirst"}, "the same password"),
     ],
 )
 def test_a_file_without_a_password_of_its_own_is_refused_and_found_by_check(
