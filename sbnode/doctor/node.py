@@ -13,13 +13,14 @@ from pathlib import Path
 import httpx
 
 from sbnode import __version__
-from sbnode.config import Config, Status, load_config
+from sbnode.config import Config, load_config
 from sbnode.doctor.observation import Observation, fail, ok, warn
 from sbnode.errors import ConfigError
 from sbnode.jobs.lease import live_workers
 from sbnode.service.check import ports_of
 from sbnode.service.receiving import IN_FORCE
 from sbnode.service.settings import merge
+from sbnode.status.accounts import read_password
 
 __all__ = ["RunningNode", "ask_node", "examine_node"]
 
@@ -30,12 +31,19 @@ _TIMEOUT_S = 5.0
 class RunningNode:
     """What a node answered: its conditions for being ready, with what is wrong, and its metrics as text.
 
-    Both are empty when it asked for a password that isn't at hand.
+    Both are empty when it doesn't take the password of people. ``refused`` are the keys of ``status`` whose password
+    it doesn't take, and ``limited`` those of which it takes none for now, because too many wrong ones came.
     """
 
     checks: dict[str, str]
     metrics: str
-    denied: bool = False
+    refused: tuple[str, ...] = ()
+    limited: tuple[str, ...] = ()
+
+    @property
+    def denied(self) -> bool:
+        """Whether it didn't say how it is."""
+        return "password_file" in (*self.refused, *self.limited)
 
 
 def ask_node(config: Config) -> RunningNode | None:
@@ -43,18 +51,21 @@ def ask_node(config: Config) -> RunningNode | None:
     host = _reachable(config.status.host)
     base = f"http://[{host}]" if ":" in host else f"http://{host}"
     try:
-        with httpx.Client(
-            base_url=f"{base}:{config.status.port}",
-            timeout=_TIMEOUT_S,
-            auth=_credentials(config.status),
-            trust_env=False,
-        ) as client:
+        with httpx.Client(base_url=f"{base}:{config.status.port}", timeout=_TIMEOUT_S, trust_env=False) as client:
             if client.get("/healthz").text.strip() != "ok":
                 return None
-            ready = client.get("/readyz")
-            if ready.status_code == httpx.codes.UNAUTHORIZED:
-                return RunningNode({}, "", denied=True)
-            return RunningNode(json.loads(ready.text)["checks"], client.get("/metrics").text)
+            people = _login("password_file", config.status.user, config.status.password_file)
+            ready = client.get("/readyz", auth=people)
+            answers = {"password_file": ready.status_code}
+            monitor = _login("monitor_password_file", config.status.monitor_user, config.status.monitor_password_file)
+            if monitor is not None:
+                answers["monitor_password_file"] = client.get("/readyz", auth=monitor).status_code
+            refused = tuple(key for key, status in answers.items() if status == httpx.codes.UNAUTHORIZED)
+            limited = tuple(key for key, status in answers.items() if status == httpx.codes.TOO_MANY_REQUESTS)
+            if "password_file" in refused + limited:
+                return RunningNode({}, "", refused, limited)
+            metrics = client.get("/metrics", auth=people).text
+            return RunningNode(json.loads(ready.text)["checks"], metrics, refused, limited)
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return None
 
@@ -64,8 +75,14 @@ def examine_node(config: Config, node: RunningNode | None) -> Iterator[Observati
     if node is None:
         yield ok("node", "none runs on status.port: the ports are looked at as free")
         return
-    if node.denied:
-        yield warn("node", "it runs, and the password in status.password_file isn't the one it has", "restart the node")
+    for key in node.refused:
+        yield warn("node", f"it runs, and the password in status.{key} isn't the one it has", "restart the node")
+    for key in node.limited:
+        yield warn(
+            "node",
+            f"it runs, and too many wrong passwords came from this machine to try that of status.{key}",
+            "look for login_refused in its log, end what sends them, and look again after 2 min",
+        )
     faults = {name: said for name, said in node.checks.items() if said != "ok"}
     for name, said in faults.items():
         yield fail(f"node: {name}", said, "see what happens when, in docs/operations.md")
@@ -128,15 +145,11 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
-def _credentials(status: Status) -> tuple[str, str] | None:
-    if status.user is None or status.password_file is None:
+def _login(key: str, user: str | None, path: Path | None) -> httpx.BasicAuth | None:
+    """Who to log in as; None: nobody, or the file can't be read, which is said of the configuration."""
+    if user is None or path is None:
         return None
-    password = _content(status.password_file)
-    return None if password is None else (status.user, password)
-
-
-def _content(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        return httpx.BasicAuth(user.encode(), read_password(key, path).encode())
+    except ConfigError:
         return None

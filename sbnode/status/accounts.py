@@ -13,7 +13,7 @@ from pathlib import Path
 from sbnode.config import Status
 from sbnode.errors import ConfigError
 
-__all__ = ["MONITORED", "Account", "account_of", "read_accounts", "user_of"]
+__all__ = ["MONITORED", "Account", "account_of", "read_accounts", "read_password", "user_of"]
 
 MONITORED = frozenset(("/metrics", "/readyz"))
 """What a monitor may ask for."""
@@ -65,9 +65,9 @@ def read_accounts(settings: Status) -> tuple[Account, ...]:
     """
     found: list[Account] = []
     if settings.user is not None and settings.password_file is not None:
-        found.append(Account(settings.user, _password("password_file", settings.password_file)))
+        found.append(Account(settings.user, read_password("password_file", settings.password_file)))
     if settings.monitor_user is not None and settings.monitor_password_file is not None:
-        password = _password("monitor_password_file", settings.monitor_password_file)
+        password = read_password("monitor_password_file", settings.monitor_password_file)
         found.append(Account(settings.monitor_user, password, MONITORED))
     if len({one.password for one in found}) < len(found):
         raise ConfigError(
@@ -77,7 +77,12 @@ def read_accounts(settings: Status) -> tuple[Account, ...]:
     return tuple(found)
 
 
-def _password(key: str, path: Path) -> str:
+def read_password(key: str, path: Path) -> str:
+    """Return the password in the file that ``status.key`` names.
+
+    Raises:
+        ConfigError: it can't be read or holds none.
+    """
     try:
         password = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
