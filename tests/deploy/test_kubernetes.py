@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -180,20 +181,52 @@ def test_the_rules_of_the_cluster_are_those_of_the_repository(rendered: list[Man
     assert [rule["spec"] for rule in of_kind(rendered, "PrometheusRule")] in ([], [shipped])
 
 
-def test_the_password_of_the_page_is_given_to_prometheus_as_the_guide_says(tmp_path: Path) -> None:
-    guide = (REPOSITORY / "docs" / "deployment.md").read_text("utf-8")
-    (block,) = re.findall(r"<!-- password of the page -->\n```yaml\n(.*?)```", guide, re.DOTALL)
-    content = {"resources": ["../base"], "components": ["../components/monitoring"], **yaml.safe_load(block)}
-    manifests = render(overlay(tmp_path, content))
+def test_the_passwords_of_the_page_reach_node_and_prometheus_as_the_guide_says(tmp_path: Path) -> None:
+    folder = overlay(
+        tmp_path,
+        {
+            "namespace": "sbnode",
+            "resources": ["../base"],
+            "components": ["../components/monitoring"],
+            **yaml.safe_load(_in_the_guide("password of the page")),
+        },
+    )
+    for name in ("status-password", "monitor-password"):
+        (folder / name).write_text(f"content of {name}")
+    manifests = render(folder)
+    secrets = {one["metadata"]["name"]: one for one in of_kind(manifests, "Secret")}
+    assert {one["metadata"]["namespace"] for one in secrets.values()} == {"sbnode"}
+
+    # What the configuration names is mounted.
+    (tmp_path / "config.yaml").write_text(_in_the_guide("accounts of the page"))
+    status = load_config(tmp_path / "config.yaml").status
+    spec = pod(manifests)
+    (volume,) = (one for one in spec["volumes"] if one["name"] == "secrets")
+    mounts = {mount["mountPath"]: mount for mount in spec["containers"][0]["volumeMounts"]}
+    held = secrets[volume["secret"]["secretName"]]
+    for path, name in ((status.password_file, "status-password"), (status.monitor_password_file, "monitor-password")):
+        assert path is not None
+        assert str(path.parent) == _mount_of("secrets", mounts)
+        assert _secret(held, path.name) == f"content of {name}"
+
+    # What Prometheus is given is the account that the node has.
     (monitor,) = of_kind(manifests, "PodMonitor")
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] == "status", "what was there stays"
-    assert {part: given["name"] for part, given in endpoint["basicAuth"].items()} == {
-        "username": "sbnode-monitor",
-        "password": "sbnode-monitor",
-    }
-    probe = pod(manifests)["containers"][0]["readinessProbe"]
+    given = {part: _secret(secrets[one["name"]], one["key"]) for part, one in endpoint["basicAuth"].items()}
+    assert given == {"username": status.monitor_user, "password": "content of monitor-password"}
+    probe = spec["containers"][0]["readinessProbe"]
     assert probe["httpGet"] == {"path": "/healthz", "port": "status"}
+
+
+def _in_the_guide(title: str) -> str:
+    guide = (REPOSITORY / "docs" / "deployment.md").read_text("utf-8")
+    (block,) = re.findall(rf"<!-- {title} -->\n```yaml\n(.*?)```", guide, re.DOTALL)
+    return str(block)
+
+
+def _secret(secret: Manifest, key: str) -> str:
+    return base64.b64decode(secret["data"][key]).decode()
 
 
 def test_nothing_secret_stands_in_the_manifests(rendered: list[Manifest]) -> None:
