@@ -47,14 +47,23 @@ class Visitor:
 
     @classmethod
     def of(
-        cls, browser: Browser, node: Node, viewport: Mapping[str, int] = DESK, *, origin: str = "", **options: Any
+        cls,
+        browser: Browser,
+        node: Node,
+        viewport: Mapping[str, int] = DESK,
+        *,
+        origin: str = "",
+        clock: bool = False,
+        **options: Any,
     ) -> Visitor:
-        """Open the page; ``origin`` is where a proxy shows it."""
+        """Open the page; ``origin`` is where a proxy shows it. With ``clock`` a test can put the browser's clock on."""
         wait_until(lambda: listens(node.status_port), PATIENCE_S, "the page is served")  # after the port for DICOM
         credentials = {"username": USER, "password": PASSWORD}
         context = browser.new_context(http_credentials=credentials, viewport=dict(viewport), **options)
         context.set_default_timeout(1000 * PATIENCE_S)
         visitor = cls(context, context.new_page(), origin or node.status_url)
+        if clock:
+            visitor.page.clock.install()
         visitor.page.on("console", lambda message: visitor._said(message.type, message.text))
         visitor.page.on("pageerror", lambda error: visitor.faults.append(str(error)))
         visitor.page.on("request", visitor._asked)

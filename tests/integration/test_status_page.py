@@ -114,6 +114,43 @@ def test_a_dead_letter_is_dismissed_by_keyboard_and_taken_back(tmp_path: Path, b
         node.close()
 
 
+def test_a_reason_that_was_chosen_stays_while_what_is_around_it_changes(tmp_path: Path, browser: Browser) -> None:
+    """The part is held still while a list may be open, for half a minute at most, and not once one is chosen."""
+    node = Node(tmp_path, free_port(), attempts=1)
+    with_password(node)
+    node.start()
+    try:
+        node.send()
+        wait_until(lambda: sum(item.state == "dead letter" for item in node.items()) == 2, 30, "two dead letters")
+        visitor = Visitor.of(browser, node, clock=True)
+        visitor.waits_for("state", "2 new dead letters.")
+        reason = visitor.page.get_by_label("Why Sending").first
+        mine = str(reason.get_attribute("id"))
+        focused = "() => [document.activeElement.id, document.activeElement.value]"
+
+        # Somebody looks for a reason in the list that is open.
+        reason.focus()
+        visitor.page.keyboard.press("Alt+ArrowDown")
+        (other,) = [item.id for item in node.items() if item.state == "dead letter" and f"reason-{item.id}" != mine]
+        assert node.command("jobs", "dismiss", other, "--reason", "test").returncode == 0
+        visitor.waits_for("state", "1 new dead letter.")
+        assert "1 dismissed" not in visitor.words("faults")
+        visitor.page.clock.fast_forward(31_000)
+        visitor.waits_for("faults", "1 dismissed")
+        assert visitor.page.evaluate(focused) == [mine, ""]
+
+        # Somebody has chosen one, and does something else with the page in front of them.
+        visitor.page.keyboard.press("n")
+        assert visitor.page.evaluate(focused) == [mine, "not_needed"]
+        assert node.retry(other)
+        visitor.waits_for("state", "2 new dead letters.")
+        assert "1 dismissed" not in visitor.words("faults")
+        assert visitor.page.evaluate(focused) == [mine, "not_needed"]
+        assert visitor.faults == []
+    finally:
+        node.close()
+
+
 def test_it_fits_a_phone_and_says_when_the_node_is_gone(tmp_path: Path, browser: Browser) -> None:
     node = Node(tmp_path, free_port())
     with_password(node)

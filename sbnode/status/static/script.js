@@ -2,11 +2,13 @@
 "use strict";
 (() => {
   const EVERY_MS = 5000;
+  const CHOOSING_MS = 30000;
   const pause = document.getElementById("pause");
   const lost = document.getElementById("lost");
   const spoken = document.getElementById("spoken");
   const shown = new Map();
   let lostSince = "";
+  let openedMs = -Infinity;
 
   const parts = (root) => [...root.querySelectorAll("[data-part]")];
   const text = (root) => root.querySelector("#state-text").textContent;
@@ -28,6 +30,16 @@
     for (const folded of fresh.querySelectorAll("details[id]")) folded.open = before(folded)?.open ?? false;
   }
 
+  // Replaced, a list that somebody chooses from would close. Nothing says whether it is open: it may be since the last
+  // key or click in it, until something is chosen.
+  function isChoosing(focused) {
+    return focused instanceof HTMLSelectElement && performance.now() - openedMs < CHOOSING_MS;
+  }
+
+  function touched({ target, type }) {
+    if (target instanceof HTMLSelectElement) openedMs = type === "change" ? -Infinity : performance.now();
+  }
+
   function take(fresh) {
     const focused = document.activeElement;
     const place = focused && (focused.id ? "#" + CSS.escape(focused.id)
@@ -37,8 +49,7 @@
       const old = document.getElementById(part.id);
       const html = part.outerHTML;
       if (!old || shown.get(part.id) === html) continue;
-      // Replaced, the list that somebody chooses from would close.
-      if (focused instanceof HTMLSelectElement && old.contains(focused)) continue;
+      if (old.contains(focused) && isChoosing(focused)) continue;
       shown.set(part.id, html);
       const holds = old.contains(focused);
       const imported = document.importNode(part, true);
@@ -82,6 +93,7 @@
     setTimeout(again, EVERY_MS);
   }
 
+  for (const event of ["pointerdown", "keydown", "change"]) document.addEventListener(event, touched);
   pause.hidden = false;
   pause.addEventListener("click", () => {
     const paused = pause.getAttribute("aria-pressed") !== "true";
