@@ -81,12 +81,17 @@ class Receiving:
         assert self.node.process is not None
         return Vitals.of(self.node.process.popen.pid)
 
-    def require_alive(self, port: int | None = None, context: ssl.SSLContext | None = None) -> float:
-        """Fail unless C-ECHO and a good instance are answered with success; return how many seconds it took."""
+    def require_alive(
+        self, port: int | None = None, context: ssl.SSLContext | None = None, *, at_once: bool = False
+    ) -> float:
+        """Fail unless C-ECHO and a good instance are answered with success; return how many seconds it took.
+
+        A sender that finds no place tries again; with ``at_once`` it must find one the first time.
+        """
         assert self.is_running, f"the node ended:\n{self.log[-3000:]}"
         started = time.monotonic()
         tls = None if context is None else (context, HOST)
-        association = self._associate(port or self.port, tls)
+        association = self._associate(port or self.port, tls, 0 if at_once else HELD_UP_S)
         assert association.is_established, "a good sender was turned away"
         self._sent += 1
         try:
@@ -97,13 +102,12 @@ class Receiving:
         return time.monotonic() - started
 
     @staticmethod
-    def _associate(port: int, tls: tuple[ssl.SSLContext, str] | None) -> Association:
+    def _associate(port: int, tls: tuple[ssl.SSLContext, str] | None, patience_s: float) -> Association:
         """Try again while there is no place, as senders do: one that has just ended may still have its own."""
-        end_s = time.monotonic() + HELD_UP_S
+        end_s = time.monotonic() + patience_s
         while True:
             association = associate(port, calling=CALLING, tls_args=tls)
-            no_place = association.is_rejected and association.acceptor.primitive.result == _FOR_NOW
-            if not no_place or time.monotonic() > end_s:
+            if not found_no_place(association) or time.monotonic() > end_s:
                 return association
             time.sleep(0.1)
 
@@ -114,6 +118,11 @@ class Receiving:
         assert not [secret for secret in SECRETS if secret in log]
         assert "thread_failed" not in log, [line for line in log.splitlines() if "thread_failed" in line][:5]
         require_whole(self.spool)
+
+
+def found_no_place(association: Association) -> bool:
+    """Whether an association was rejected for now, as when all places are taken."""
+    return association.is_rejected and bool(association.acceptor.primitive.result == _FOR_NOW)
 
 
 def require_whole(path: Path) -> None:
