@@ -239,14 +239,16 @@ class JobClient:
         is its whole id, or with ``dismissed``.
         """
         return [
-            self._again(item)
+            started
             for item in self.find(prefix)
             if item.state in RETRIED or (item.state == DISMISSED and (dismissed or item.id == prefix))
+            for started in self._again(item)
         ]
 
     def retry_dead(self, destination: str | None = None) -> list[str]:
         """Start every dead letter again, or those of one destination, as ``retry`` does; return the ids."""
-        return [self._again(item) for item in self.dead_letters() if destination in (None, item.destination)]
+        found = [item for item in self.dead_letters() if destination in (None, item.destination)]
+        return [started for item in found for started in self._again(item)]
 
     def dismiss(self, items: Iterable[Item], reason: dismissal.Reason) -> list[Item]:
         """Put away those of ``items`` that are dead letters or rejected; return them.
@@ -315,19 +317,26 @@ class JobClient:
     def send(self, job_key: str, destination: str, kind: str) -> str | None:
         """Send an object of a job to a destination, in shadow mode too, whatever became of it there before.
 
-        What was held back or given up is replaced by this.
+        What was held back or given up, dismissed or not, is replaced by this; so are proofs that failed.
 
         Returns:
             the id of the delivery; None when one is on its way already.
         """
-        name = f"{job_key}.{destination}.{kind}"
-        before = [item for item in map(_item, self._prefixed(name)) if item.kind == "deliver"]
-        if any(item.state in _GOING_ON for item in before):
+        before = self._attempts(job_key, destination, kind)
+        if any(item.state in _GOING_ON for item in before if item.kind == "deliver"):
             return None
         number = max((queues.sending_number(item.id) for item in before), default=0) + 1
-        sent = self._enqueue_delivery(name, number)
-        self._client.delete_workflows([item.id for item in before if item.state != "done"])
+        sent = self._enqueue_delivery(f"{job_key}.{destination}.{kind}", number)
+        # The proofs too that failed: whether the destination holds the object is for the new one to say.
+        self._client.delete_workflows([item.id for item in before if item.state not in ("done", *_GOING_ON)])
         return sent
+
+    def _attempts(self, job_key: str, destination: str, kind: str) -> list[Item]:
+        """Return every sending of an object and every proof that was asked for, of what was sent in its place too."""
+        found = self._prefixed(f"{job_key}.{destination}.")
+        sendings = [one for one in found if one.name == "deliver" and _kind(one) == kind]
+        kinds = {kind, *(str(one.output.get("sent", kind)) for one in sendings if isinstance(one.output, dict))}
+        return [*map(_item, sendings), *(_item(one) for one in found if one.name == "prove" and _kind(one) in kinds)]
 
     def _enqueue_delivery(self, name: str, number: int) -> str:
         """Queue a delivery that shadow mode doesn't hold back: somebody asked for it, or it was sent before."""
@@ -342,23 +351,22 @@ class JobClient:
         self._client.enqueue(options, job_key, destination, kind, number, True)
         return workflow_id
 
-    def _again(self, item: Item) -> str:
+    def _again(self, item: Item) -> list[str]:
+        """Return the id of what was started; none where somebody else started it meanwhile, or it is gone."""
         return self._send_again(item) if item.kind == "prove" else self._rewind(item)
 
-    def _rewind(self, item: Item) -> str:
+    def _rewind(self, item: Item) -> list[str]:
         # Not item.queue: DBOS forgets the queue of what it gave up for killing its worker.
         queue = {"study": queues.STUDY, "process": queues.INFERENCE}.get(item.kind) or queues.delivery(item.destination)
         if item.state == DISMISSED:
             self._client.update_workflow_attributes(item.id, None)
         self._client.rewind_workflow(item.id, queue_name=queue, application_version=queues.WORKFLOWS_VERSION)
-        return item.id
+        return [item.id]
 
-    def _send_again(self, item: Item) -> str:
+    def _send_again(self, item: Item) -> list[str]:
         """Send anew what a destination doesn't hold; asking it again would only give the same answer."""
-        name, _, which = item.id.rpartition(".proof-")
-        sent = self._enqueue_delivery(name, int(which.partition("-")[0]) + 1)
-        self._client.delete_workflows([item.id])
-        return sent
+        sent = self.send(*item.id.split(".")[:3])
+        return [] if sent is None else [sent]
 
     def state(self, names: Sequence[str]) -> str:
         """Return how far everything whose id begins with one of ``names`` is: open, dead letter, done, or unknown."""
@@ -415,6 +423,11 @@ def _item(status: WorkflowStatus) -> Item:
         updated_at=_time(status.updated_at),
         ended_at_ms=status.completed_at or 0,
     )
+
+
+def _kind(status: WorkflowStatus) -> str:
+    """Return the object that a delivery or proof is about."""
+    return status.workflow_id.split(".")[2]
 
 
 def _successor(status: WorkflowStatus) -> str:

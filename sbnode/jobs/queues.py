@@ -52,9 +52,10 @@ def sending(name: str, number: int) -> str:
     return name if number == 1 else f"{name}.sending-{number}"
 
 
-def sending_number(delivery_id: str) -> int:
-    """Return the ``number`` that ``sending`` made an id with."""
-    return int(delivery_id.partition(".sending-")[2] or 1)
+def sending_number(name: str) -> int:
+    """Return the ``number`` that ``sending`` made the id of a delivery with, also of the delivery that a proof is of."""
+    _, is_proof, which = name.partition(".proof-")
+    return int(which.partition("-")[0] if is_proof else name.partition(".sending-")[2] or 1)
 
 
 def later(job_key: str, number: int) -> str:

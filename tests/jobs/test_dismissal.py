@@ -18,13 +18,14 @@ from sbnode.audit import Audit
 from sbnode.cli import app
 from sbnode.config import Config
 from sbnode.doctor.backlog import examine_backlog, read_backlog
+from sbnode.errors import DestinationRefused
 from sbnode.jobs.client import JobClient
 from sbnode.jobs.dismissal import REASONS, Reason, note
 from sbnode.service import rescan
 from sbnode.service.retention import Retention
 from tests.integration.peers import Postgres
 from tests.jobs.conftest import Node, PeerFactory
-from tests.jobs.fakes import config, fill, free_port
+from tests.jobs.fakes import Proofs, config, fill, free_port
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -123,6 +124,67 @@ def test_what_is_dismissed_calls_for_nobody_until_it_is_started_again(
     assert set(running.queue.retry(seg.job, dismissed=True)) == {seg.id, f"{seg.job}.d1.stl"}
     assert set(running.settle(6).values()) == {"done"}
     assert len(receiving.received) == 2
+
+
+UNPROVEN = DestinationRefused("0x0122 referenced SOP class not supported")
+
+
+def test_a_proof_that_is_started_again_is_sent_under_a_number_that_is_free(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path, database: str | None
+) -> None:
+    port = free_port()
+    receiving = peer(port)
+    proofs = Proofs(UNPROVEN, "proven")
+    running = node(config(spool_path, port, confirm="query", url=database), find_proof=proofs)
+    running.queue.submit(fill(running.spool))
+    running.settle(2 + 2 + 2)
+    proof = running.item("d0.seg.proof-1-1")
+    assert proof.state == "dead letter"
+    running.queue.dismiss([proof], Reason.TEST)
+    # Sent again meanwhile, by a release that left the proof where it was.
+    running.queue._enqueue_delivery(f"{proof.job}.d0.seg", 2)
+    running.settle(2 + 2 + 2 + 2)
+    assert running.queue.retry(proof.id) == [f"{proof.job}.d0.seg.sending-3"]
+    states = running.settle(2 + 2 + 2 + 4 - 1)
+    assert (states["d0.seg.sending-3"], states["d0.seg.proof-3-1"]) == ("done", "done")
+    assert proof.id not in {item.id for item in running.queue.items()}
+    assert len(receiving.received) == 2 + 2
+
+
+def test_a_proof_stays_while_its_object_is_on_its_way_already(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path
+) -> None:
+    port = free_port()
+    first = peer(port)
+    running = node(
+        config(spool_path, port, confirm="query", first_retry_s=600, longest_retry_s=600),
+        find_proof=Proofs(UNPROVEN),
+    )
+    running.queue.submit(fill(running.spool))
+    running.settle(2 + 2 + 2)
+    proof = running.item("d0.seg.proof-1-1")
+    first.close()
+    running.queue._enqueue_delivery(f"{proof.job}.d0.seg", 2)
+    assert running.queue.retry(proof.id) == []
+    assert running.item("d0.seg.proof-1-1").state == "dead letter"
+
+
+def test_what_is_sent_again_by_hand_and_proven_is_no_longer_dismissed(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path, database: str | None
+) -> None:
+    port = free_port()
+    peer(port)
+    running = node(config(spool_path, port, confirm="query", url=database), find_proof=Proofs(UNPROVEN, "proven"))
+    running.queue.submit(fill(running.spool))
+    running.settle(2 + 2 + 2)
+    job = running.item("process").id
+    running.queue.dismiss([running.item("d0.seg.proof-1-1")], Reason.NOT_TAKEN)
+    for kind in ("seg", "stl"):
+        assert running.queue.send(job, "d0", kind) == f"{job}.d0.{kind}.sending-2"
+    states = running.settle(2 + 2 + 2 * 2)
+    assert set(states.values()) == {"done"}
+    assert states["d0.seg.proof-2-1"] == "done"
+    assert dead_letters(running.queue) == 0
 
 
 def test_a_study_whose_dead_letters_are_dismissed_is_deleted_as_one_that_is_done(
