@@ -87,12 +87,15 @@ class Notices:
     def _look(self) -> None:
         state = self._state
         items = {item.id: item for item in self._queue.dead_letters()}
-        for item in items.values():
-            if state.told.get(item.id) != item.updated_at.isoformat():
-                state.dead.append(_facts(item))
-                if item.reason.startswith("given up after") and item.destination:
-                    state.down[item.destination] = item.updated_at.isoformat()
+        known = {item.id for item in items.values() if state.told.get(item.id) == item.updated_at.isoformat()}
+        # What was dismissed or started again since calls for nobody, and needn't be told.
+        state.dead = [facts for facts in state.dead if facts["id"] in known]
+        state.dead += [_facts(item) for item in items.values() if item.id not in known]
         state.told = {item.id: item.updated_at.isoformat() for item in items.values()}
+        self._look_at_destinations()
+
+    def _look_at_destinations(self) -> None:
+        state = self._state
         for destination, since in list(state.down.items()):
             if self._queue.delivers_since(destination, datetime.fromisoformat(since)):
                 del state.down[destination]
@@ -102,6 +105,10 @@ class Notices:
         state, now_s = self._state, self._clock()
         if not (state.dead or state.recovered) or now_s - state.last_s < config.notify.every_s:
             return
+        for facts in state.dead:
+            if facts["reason"].startswith("given up after") and facts["destination"]:
+                state.down[facts["destination"]] = state.told[facts["id"]]
+        self._look_at_destinations()
         content = _content(config, state)
         for channel in channels:
             notice = {"channel": channel, "content": content, "attempts": 0, "made_s": now_s, "next_s": now_s}

@@ -136,6 +136,22 @@ def test_a_dead_letter_that_was_started_again_and_fails_again_is_told_again(desk
     assert len(at.hook.received) == 2
 
 
+def test_what_is_mended_or_dismissed_while_a_notice_waits_is_not_told(desk: Callable[..., Desk]) -> None:
+    at = desk()
+    at.queue.dead = [dead("a")]
+    at.turn()
+    at.queue.dead = [dead("a"), dead("b"), dead("c.pacs.seg"), dead("d")]
+    at.turn(1)
+    at.restart()
+    at.queue.dead = [dead("a"), dead("b"), dead("d", minutes=5)]
+    at.queue.delivering = {"pacs"}
+    at.turn(58)
+    at.turn(1)
+    at.turn(100)
+    assert [[one["id"] for one in notice["dead_letters"]] for notice in at.hook.received] == [["a"], ["b", "d"]]
+    assert [notice["recovered"] for notice in at.hook.received] == [[], []], "nobody was told that it was down"
+
+
 def test_a_destination_that_delivers_again_is_told_once(desk: Callable[..., Desk]) -> None:
     at = desk()
     at.queue.dead = [dead("abc.pacs.seg"), dead("abc.cloud.seg", "refused: 0xA900")]
