@@ -16,6 +16,7 @@
     │   ├── UndecodablePixels      the pixel data can't be read
     │   └── NoSkullBase            the volume shows no skull base
     ├── UnsafeResult           a result that viewers would show wrongly: a dead letter, never sent
+    ├── QueueBusy              the status page says that another change is under way, and nothing was done
     ├── SpoolError             a stored file is missing or doesn't match its record
     └── DeliveryError          a result did not reach a destination
         ├── DestinationUnavailable     may be retried
@@ -40,6 +41,7 @@ __all__ = [
     "NoSkullBase",
     "NoUsableSeries",
     "NotUnderstood",
+    "QueueBusy",
     "ReceiveError",
     "SbnodeError",
     "SeriesError",
@@ -150,6 +152,10 @@ class SpoolError(SbnodeError):
 
 class QueueUnavailable(SbnodeError):
     """The database of the queue doesn't answer, or can't be written."""
+
+
+class QueueBusy(SbnodeError):
+    """Somebody else's change of the queue takes too long. Nothing was done: try again."""
 
 
 class DeliveryError(SbnodeError):

@@ -29,14 +29,18 @@ class Answer(Generic[T]):
         """Whether the call has returned or raised."""
         return not self._thread.is_alive()
 
+    def ends_within(self, timeout_s: float) -> bool:
+        """Wait; return whether the call has returned or raised by then."""
+        self._thread.join(timeout_s)
+        return self.ended
+
     def wait(self, timeout_s: float) -> T:
         """Return or raise what the call did.
 
         Raises:
             TimeoutError: it isn't done.
         """
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        if not self.ends_within(timeout_s):
             raise TimeoutError
         if self._error is not None:
             raise self._error

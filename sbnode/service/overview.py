@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sbnode import __version__, log
 from sbnode.audit import Audit, Participant
 from sbnode.config import Config, Destination, WebDestination
-from sbnode.errors import QueueUnavailable, SpoolError
+from sbnode.errors import QueueBusy, QueueUnavailable, SpoolError
 from sbnode.jobs import queues
 from sbnode.jobs.client import DISMISSED, Item, JobClient
 from sbnode.jobs.dismissal import REASONS, Reason
@@ -178,22 +178,30 @@ class Gatherer:
         return self._change(dismiss)
 
     def _change(self, change: Callable[[], int]) -> int:
-        """Do what somebody asked for, now or, one at a time, once the database answers.
+        """Do what somebody asked for, one at a time; what was begun is done once the database answers.
 
         Raises:
             QueueUnavailable: it doesn't answer yet.
+            QueueBusy: somebody else's change didn't end in time, and nothing was begun.
         """
+        deadline = time.monotonic() + _CHANGE_S
         try:
-            with self._change_lock:
-                if self._changing is not None and not self._changing.ended:
-                    raise QueueUnavailable("the database of the queue doesn't answer")
-                self._changing = Answer(change)
-                changing = self._changing
-            return changing.wait(_CHANGE_S)
+            return self._begin(change, deadline).wait(max(0.0, deadline - time.monotonic()))
         except (TimeoutError, SQLAlchemyError) as error:
             raise QueueUnavailable("the database of the queue doesn't answer") from error
         finally:
             self._last_s = float("-inf")
+
+    def _begin(self, change: Callable[[], int], deadline: float) -> Answer[int]:
+        """Begin a change once none is under way."""
+        while True:
+            with self._change_lock:
+                before = self._changing
+                if before is None or before.ended:
+                    self._changing = Answer(change)
+                    return self._changing
+            if not before.ends_within(max(0.0, deadline - time.monotonic())):
+                raise QueueBusy("another change is under way; nothing was done, try again")
 
     def _study(self, name: str) -> str | None:
         """The Study Instance UID of a study or job."""

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sbnode.errors import QueueUnavailable
+from sbnode.errors import QueueBusy, QueueUnavailable
 from sbnode.status.access import Viewer, viewer
 from sbnode.status.forgery import COOKIE, Forms
 from sbnode.status.overview import Overview
@@ -45,13 +45,14 @@ class PageSource:
 
     Raises:
         QueueUnavailable: the database of the queue doesn't answer; it is started once that does.
+        QueueBusy: somebody else's change is under way; nothing was done.
     """
     dismiss: Callable[[str, str, str, str], int]
     """Puts away one thing that failed and records who asked for it: id, reason, user, address; returns 1, or 0 where it
     hadn't failed.
 
     Raises:
-        QueueUnavailable: as of ``retry``.
+        QueueUnavailable, QueueBusy: as of ``retry``.
     """
     reasons: Mapping[str, str]
     """Why something may be put away, in words, by what ``dismiss`` calls it."""
@@ -126,8 +127,7 @@ class Pages:
         refusal = self._refusal(request, who, form)
         if refusal is not None:
             return refusal
-        count = await _answered(self._source.retry, form["id"], who.user or "", who.address)
-        return _back("unavailable" if count is None else "retried" if count else "nothing")
+        return _back(await _told("retried", "nothing", self._source.retry, form["id"], who.user or "", who.address))
 
     async def dismiss(self, request: Request) -> Response:
         """Put away what failed, and lead back to the page."""
@@ -138,8 +138,8 @@ class Pages:
         reason = form.get("reason", "")
         if reason not in self._source.reasons:
             return self._message(request, 400, "Say why: choose one of the reasons.")
-        count = await _answered(self._source.dismiss, form["id"], reason, who.user or "", who.address)
-        return _back("unavailable" if count is None else "dismissed" if count else "untouched")
+        facts = (form["id"], reason, who.user or "", who.address)
+        return _back(await _told("dismissed", "untouched", self._source.dismiss, *facts))
 
     def _refusal(self, request: Request, who: Viewer, form: Mapping[str, str]) -> Response | None:
         """Return why a form isn't followed; None where it is: who sends it may, means it, and names something."""
@@ -179,12 +179,14 @@ def _secure(request: Request) -> bool:
     return request.url.scheme == "https"
 
 
-async def _answered(change: Callable[..., int], *facts: str) -> int | None:
-    """Return what a change returns; None where the database of the queue doesn't answer."""
+async def _told(done: str, nothing: str, change: Callable[..., int], *facts: str) -> str:
+    """Do a change; return the word of TOLD for what came of it: ``done``, or ``nothing`` where it changed nothing."""
     try:
-        return await run_in_threadpool(change, *facts)
+        return done if await run_in_threadpool(change, *facts) else nothing
     except QueueUnavailable:
-        return None
+        return "unavailable"
+    except QueueBusy:
+        return "busy"
 
 
 def _back(told: str) -> Response:

@@ -20,6 +20,7 @@ TOLD = {
     "nothing": ("bad", "There was nothing to start again: it was started meanwhile, or is gone."),
     "dismissed": ("good", "Dismissed. It is listed as that, and can still be started again."),
     "untouched": ("bad", "There was nothing to dismiss: it was started again or dismissed meanwhile, or is gone."),
+    "busy": ("bad", "Another change is under way and takes long. Nothing was done: try again in a moment."),
     "unavailable": ("bad", "The database of the queue doesn't answer. What you asked for is done when it does."),
 }
 """What the page says after a form was sent, and whether that is good, by the word in its address."""

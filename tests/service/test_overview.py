@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from sbnode.audit import Audit
 from sbnode.config import Config, Status
-from sbnode.errors import QueueUnavailable
+from sbnode.errors import QueueBusy, QueueUnavailable
 from sbnode.jobs.lease import Lease
 from sbnode.jobs.progress import ProgressFile
 from sbnode.metrics import ModelFacts
@@ -280,14 +280,65 @@ def test_a_retry_that_the_queue_answers_late_is_done_once_and_recorded(
 
     monkeypatch.setattr(running.queue, "retry", late)
     page = gatherer(running, audit=tmp_path / "audit.jsonl").source()
-    for _ in range(3):
-        with pytest.raises(QueueUnavailable):
+    with pytest.raises(QueueUnavailable):
+        page.retry("a", "radiology", "192.0.2.1")
+    for _ in range(2):
+        with pytest.raises(QueueBusy, match="nothing was done"):
             page.retry("a", "radiology", "192.0.2.1")
     back.set()
     audit = tmp_path / "audit.jsonl"
     wait_until(lambda: audit.exists() and audit.read_text().endswith("\n"), PATIENCE_S, "it is recorded")
     assert asked == ["a"]
     assert len(audit.read_text().splitlines()) == 1
+
+
+def test_of_two_people_at_once_the_second_waits_for_the_first(
+    node: NodeFactory, spool_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second was told that the database didn't answer, and that it would be done later; it never was."""
+    running = node(config(spool_path))
+    asked, back, waits = [], threading.Event(), threading.Event()
+
+    def retry(item: str) -> list[str]:
+        asked.append(item)
+        assert item != "a" or back.wait(PATIENCE_S)
+        return [item]
+
+    class Watched(gathering.Answer[int]):
+        def ends_within(self, timeout_s: float) -> bool:
+            if threading.current_thread().name == "second":
+                waits.set()
+            return super().ends_within(timeout_s)
+
+    monkeypatch.setattr(gathering, "Answer", Watched)
+    monkeypatch.setattr(gathering, "_CHANGE_S", PATIENCE_S)
+    monkeypatch.setattr(running.queue, "retry", retry)
+    page, told = gatherer(running).source(), []
+    first = threading.Thread(target=lambda: told.append(page.retry("a", "one", "192.0.2.1")), name="first")
+    first.start()
+    wait_until(lambda: asked == ["a"], PATIENCE_S, "the first is under way")
+    second = threading.Thread(target=lambda: told.append(page.retry("b", "two", "192.0.2.2")), name="second")
+    second.start()
+    assert waits.wait(PATIENCE_S)
+    assert asked == ["a"], "one at a time"
+    back.set()
+    for thread in (first, second):
+        thread.join(PATIENCE_S)
+    assert (asked, told) == (["a", "b"], [1, 1])
+
+
+def test_a_retry_of_what_somebody_else_started_says_so(node: NodeFactory, spool_path: Path) -> None:
+    running = node(config(spool_path, free_port(), attempts=1))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    seg = running.item("d0.seg")
+    running.worker.drain(0)
+    stale = running.queue.find(seg.id)
+    running.queue.retry(seg.id)
+    page = gatherer(running).source()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running.queue, "find", lambda prefix: stale)
+        assert page.retry(seg.id, "radiology", "192.0.2.1") == 0
 
 
 def test_an_unforeseen_error_is_raised_once_and_the_queue_asked_again(

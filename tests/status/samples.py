@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from sbnode.errors import QueueUnavailable
+from sbnode.errors import QueueBusy, QueueUnavailable
 from sbnode.status import PageSource, application
 from sbnode.status.accounts import MONITORED, Account
 from sbnode.status.overview import (
@@ -126,7 +126,7 @@ class Node:
     audited: list[tuple[str, str, str]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     dismissals: list[tuple[str, str]] = field(default_factory=list)
-    retried: int | None = 1
+    retried: int | Literal["busy"] | None = 1
     """How much a retry starts, or a dismissal puts away; None: the queue doesn't answer."""
 
     def source(self) -> PageSource:
@@ -146,6 +146,8 @@ class Node:
     def _retry(self, item: str, user: str, address: str) -> int:
         if self.retried is None:
             raise QueueUnavailable("the database of the queue doesn't answer")
+        if self.retried == "busy":
+            raise QueueBusy("another change is under way; nothing was done, try again")
         self.retries.append(item)
         if self.retried:
             self.audited.append((user, address, item))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import structlog
@@ -170,8 +171,8 @@ def test_somebody_who_did_not_log_in_dismisses_nothing(node: Node) -> None:
     assert node.dismissals == []
 
 
-@pytest.mark.parametrize(("retried", "told"), [(0, "untouched"), (None, "unavailable")])
-def test_a_dismissal_that_changes_nothing_says_why(node: Node, retried: int | None, told: str) -> None:
+@pytest.mark.parametrize(("retried", "told"), [(0, "untouched"), (None, "unavailable"), ("busy", "busy")])
+def test_a_dismissal_that_changes_nothing_says_why(node: Node, retried: Any, told: str) -> None:
     client = node.client()
     node.retried = retried
     answer = client.post("/dismiss", data={"id": ITEM, "reason": "test", "token": token(client)})
@@ -180,8 +181,8 @@ def test_a_dismissal_that_changes_nothing_says_why(node: Node, retried: int | No
     assert len(re.findall(r'role="status">[A-Z]', client.get(f"/?told={told}").text)) == 1
 
 
-@pytest.mark.parametrize(("retried", "told"), [(0, "nothing"), (None, "unavailable")])
-def test_a_retry_that_starts_nothing_says_why(node: Node, retried: int | None, told: str) -> None:
+@pytest.mark.parametrize(("retried", "told"), [(0, "nothing"), (None, "unavailable"), ("busy", "busy")])
+def test_a_retry_that_starts_nothing_says_why(node: Node, retried: Any, told: str) -> None:
     client = node.client()
     node.retried = retried
     answer = client.post("/retry", data={"id": ITEM, "token": token(client)})
