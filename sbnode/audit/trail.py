@@ -11,6 +11,7 @@ from pathlib import Path
 from sbnode.audit.record import ActiveParticipant, Code, Participant, Record, Study, to_json
 from sbnode.audit.syslog import SyslogSender
 from sbnode.config import AuditTrail
+from sbnode.errors import unusable
 from sbnode.log import fault, get_logger
 
 __all__ = ["Audit"]
@@ -54,6 +55,19 @@ class Audit:
             ConfigError: a certificate or key for the syslog server can't be used.
         """
         return cls(settings.path, ae_title, SyslogSender(settings.syslog) if settings.syslog else None)
+
+    def require(self) -> None:
+        """Make sure that records can be appended to the file, if there is one.
+
+        Raises:
+            ConfigError, SpoolError: they can't.
+        """
+        if self._path is None:
+            return
+        try:
+            os.close(self._opened(self._path))
+        except OSError as error:
+            raise unusable(f"audit.path: {self._path}", error) from error
 
     def close(self) -> None:
         """Send what the syslog server has not got yet, for a few seconds."""
@@ -138,10 +152,14 @@ class Audit:
         if self._syslog is not None:
             self._syslog.put(record)
 
+    @staticmethod
+    def _opened(path: Path) -> int:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
     def _append(self, path: Path, line: str) -> None:
         try:
             with self._lock:
-                descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                descriptor = self._opened(path)
                 try:
                     os.write(descriptor, f"{line}\n".encode())  # one write: records of several processes don't mix
                 finally:

@@ -69,7 +69,7 @@ def retry(
     destination: OfDestination = "",
     all_dead: Annotated[bool, typer.Option("--all-dead", help="All dead letters.")] = False,
     dismissed: Annotated[
-        bool, typer.Option("--dismissed", help="With ID: also what was dismissed; a whole ID doesn't need it.")
+        bool, typer.Option("--dismissed", help="Also what was dismissed; a whole ID doesn't need it.")
     ] = False,
 ) -> None:
     """Start dead letters and rejected studies again: one delivery, all of a study or job, or all dead letters.
@@ -80,10 +80,10 @@ def retry(
     """
     if [bool(id), bool(destination), all_dead].count(True) != 1:
         raise typer.BadParameter("give one of ID, --destination and --all-dead")
-    if dismissed and not id:
-        raise typer.BadParameter("--dismissed goes with an ID")
     with exit_codes(), queue(config) as client:
-        started = client.retry(id, dismissed=dismissed) if id else client.retry_dead(destination or None)
+        started = (
+            client.retry(id, dismissed=dismissed) if id else client.retry_dead(destination or None, dismissed=dismissed)
+        )
         if not started:
             what = f"nothing whose id begins with {id} is or has a dead letter or was rejected"
             if id and any(item.state == "dismissed" for item in client.find(id)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions, WorkflowStatus
+from dbos import error as dbos_error
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from sbnode.config import Config
@@ -20,7 +22,7 @@ from sbnode.metrics import QueueGroup, QueueState
 from sbnode.series import Series
 from sbnode.spool import Spool
 
-__all__ = ["DISMISSED", "FAULTS", "RETRIED", "Item", "JobClient"]
+__all__ = ["DISMISSED", "FAULTS", "RETRIED", "Item", "JobClient", "Standing"]
 
 FAULTS = ("dead letter", "rejected")
 """States of what went wrong."""
@@ -69,6 +71,16 @@ class Item:
     def destination(self) -> str:
         """Name of the destination of a delivery or proof; else empty."""
         return self.id.split(".")[1] if self.kind in ("deliver", "prove") else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a study is, with its jobs and deliveries."""
+
+    state: Literal["open", "dead letter", "done", "unknown"]
+    """What was dismissed counts as done."""
+    dismissed_s: float = 0.0
+    """When something of it was dismissed last, in seconds since 1970."""
 
 
 class JobClient:
@@ -245,21 +257,36 @@ class JobClient:
             for started in self._again(item)
         ]
 
-    def retry_dead(self, destination: str | None = None) -> list[str]:
-        """Start every dead letter again, or those of one destination, as ``retry`` does; return the ids."""
-        found = [item for item in self.dead_letters() if destination in (None, item.destination)]
+    def retry_dead(self, destination: str | None = None, *, dismissed: bool = False) -> list[str]:
+        """Start every dead letter again, or those of one destination, as ``retry`` does; return the ids.
+
+        With ``dismissed``, those too that were dismissed.
+        """
+        letters = self._given_up() if dismissed else self.dead_letters()
+        found = [item for item in letters if destination in (None, item.destination)]
         return [started for item in found for started in self._again(item)]
 
     def dismiss(self, items: Iterable[Item], reason: dismissal.Reason) -> list[Item]:
-        """Put away those of ``items`` that are dead letters or rejected; return them.
+        """Put away those of ``items`` that are dead letters or rejected still; return them as they were.
 
         They call for nobody any more, stay listed, and are deleted with their study as what is done. Whatever starts
-        one again takes that back.
+        one again ends that. What somebody else dismissed or started meanwhile isn't among what is returned.
         """
-        found = [item for item in items if item.state in FAULTS]
-        for item in found:
-            self._client.update_workflow_attributes(item.id, dismissal.note(item.ended_at_ms, reason), merge=True)
-        return found
+        put_away = []
+        for item in self._now(item.id for item in items if item.state in FAULTS):
+            if item.state not in FAULTS:
+                continue
+            note = dismissal.note(item.ended_at_ms, reason)
+            self._client.update_workflow_attributes(item.id, note, merge=True)
+            found = self._client.list_workflows(workflow_ids=[item.id], load_input=False, load_output=False)
+            if any(dismissal.is_noted(status, note) for status in found):
+                put_away.append(item)
+        return put_away
+
+    def _now(self, names: Iterable[str]) -> Iterator[Item]:
+        """Return items as they are when each is asked for; not those that are gone."""
+        for name in names:
+            yield from map(_item, self._client.list_workflows(workflow_ids=[name], load_input=False))
 
     def redo(self, prefix: str) -> list[str]:
         """Choose and process again, with what then is configured, the studies of what ``find`` returns.
@@ -360,7 +387,10 @@ class JobClient:
         queue = {"study": queues.STUDY, "process": queues.INFERENCE}.get(item.kind) or queues.delivery(item.destination)
         if item.state == DISMISSED:
             self._client.update_workflow_attributes(item.id, None)
-        self._client.rewind_workflow(item.id, queue_name=queue, application_version=queues.WORKFLOWS_VERSION)
+        try:
+            self._client.rewind_workflow(item.id, queue_name=queue, application_version=queues.WORKFLOWS_VERSION)
+        except dbos_error.DBOSException:
+            return []  # its two reasons: it runs, or is gone
         return [item.id]
 
     def _send_again(self, item: Item) -> list[str]:
@@ -368,17 +398,18 @@ class JobClient:
         sent = self.send(*item.id.split(".")[:3])
         return [] if sent is None else [sent]
 
-    def state(self, names: Sequence[str]) -> str:
-        """Return how far everything whose id begins with one of ``names`` is: open, dead letter, done, or unknown."""
+    def standing(self, names: Sequence[str]) -> Standing:
+        """Return how far everything whose id begins with one of ``names`` is."""
         found = self._client.list_workflows(workflow_id_prefix=list(names), load_input=False, load_output=False)
-        # What was dismissed is done.
-        dismissed = {status.workflow_id for status in found if dismissal.reason_of(status) is not None}
-        states = {_STATES[one.status] if one.workflow_id not in dismissed else "done" for one in found}
-        if not states:
-            return "unknown"
-        if states & {*_GOING_ON}:
-            return "open"
-        return "dead letter" if "dead letter" in states else "done"
+        dismissed = [status for status in found if dismissal.reason_of(status) is not None]
+        left = {_STATES[status.status] for status in found if status not in dismissed}
+        # Nothing changes what was dismissed until it is started again.
+        dismissed_s = max((_time(status.updated_at).timestamp() for status in dismissed), default=0.0)
+        if not found:
+            return Standing("unknown")
+        if left & {*_GOING_ON}:
+            return Standing("open", dismissed_s)
+        return Standing("dead letter" if "dead letter" in left else "done", dismissed_s)
 
     def forget(self, names: Sequence[str]) -> None:
         """Delete everything whose id begins with one of ``names``."""

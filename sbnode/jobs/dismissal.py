@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from dbos import WorkflowStatus
 
-__all__ = ["NOTED_END", "REASONS", "Reason", "note", "reason_of"]
+__all__ = ["NOTED_END", "REASONS", "Reason", "is_noted", "note", "reason_of"]
 
 _KEY, _END = "dismissed", "end"
 NOTED_END = (_KEY, _END)
@@ -43,9 +44,14 @@ REASONS: dict[str, str] = {
 
 
 def note(ended_at_ms: int, reason: Reason) -> dict[str, Any]:
-    """Return the attributes by which what ended then (milliseconds since 1970) is dismissed."""
+    """Return the attributes by which what ended then (milliseconds since 1970) is dismissed; no two are the same."""
     # A string: PostgreSQL reads numbers out of JSON as 32 bits.
-    return {_KEY: {_END: str(ended_at_ms), "reason": reason.value}}
+    return {_KEY: {_END: str(ended_at_ms), "reason": reason.value, "mark": uuid4().hex}}
+
+
+def is_noted(status: WorkflowStatus, made: dict[str, Any]) -> bool:
+    """Whether it is this ``note`` by which something is dismissed, and not another one."""
+    return reason_of(status) is not None and (status.attributes or {}).get(_KEY) == made[_KEY]
 
 
 def reason_of(status: WorkflowStatus) -> str | None:

@@ -53,7 +53,7 @@ def sending(name: str, number: int) -> str:
 
 
 def sending_number(name: str) -> int:
-    """Return the ``number`` that ``sending`` made the id of a delivery with, also of the delivery that a proof is of."""
+    """Return the ``number`` that ``sending`` made the id of a delivery with; of a proof, that of its delivery."""
     _, is_proof, which = name.partition(".proof-")
     return int(which.partition("-")[0] if is_proof else name.partition(".sending-")[2] or 1)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sbnode import log
 from sbnode.audit import Audit
 from sbnode.config import Config
-from sbnode.jobs.client import JobClient
+from sbnode.jobs.client import JobClient, Standing
 from sbnode.jobs.manifest import Manifest
 from sbnode.spool import Spool
 
@@ -19,18 +19,36 @@ _DAY_S = 86400.0
 _ENDED = ("done", "dead letter")
 _SETTLED_S = 3600.0
 """A study that got an instance within this time may be getting more, and isn't deleted for its size."""
+_THOUGHT_BETTER_S = _DAY_S
+"""Nor is one of which something was dismissed within this time: somebody may want it back."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Study:
-    """A study that may be deleted; ``names`` are those of its manifests, ``dead`` is whether it has a dead letter."""
+    """A study that may be deleted; ``names`` are those of its manifests."""
 
     uid: str
     names: tuple[str, ...]
     newest_s: float
-    age_s: float
+    standing: Standing
+    now_s: float
     size_bytes: int
-    dead: bool
+
+    @property
+    def age_s(self) -> float:
+        """Since its last instance came, or since something of it was dismissed, if that was later."""
+        return self.now_s - max(self.newest_s, self.standing.dismissed_s)
+
+    @property
+    def dead(self) -> bool:
+        """Whether it has a dead letter that nobody dismissed."""
+        return self.standing.state == "dead letter"
+
+    @property
+    def settled(self) -> bool:
+        """Whether it may go for its size."""
+        thought_s = self.now_s - self.standing.dismissed_s
+        return not self.dead and self.now_s - self.newest_s > _SETTLED_S and thought_s > _THOUGHT_BETTER_S
 
 
 class Retention:
@@ -64,12 +82,10 @@ class Retention:
         """The studies with nothing to be done, the oldest first."""
         found = []
         for uid, names in Manifest.names(self._spool).items():
-            state = self._queue.state(names)
-            if state in _ENDED:
+            standing = self._queue.standing(names)
+            if standing.state in _ENDED:
                 newest_s = self._spool.newest_s(uid)
-                found.append(
-                    _Study(uid, tuple(names), newest_s, now_s - newest_s, self._size(uid, names), state != "done")
-                )
+                found.append(_Study(uid, tuple(names), newest_s, standing, now_s, self._size(uid, names)))
         return sorted(found, key=lambda study: -study.age_s)
 
     def _size(self, uid: str, names: list[str]) -> int:
@@ -89,17 +105,19 @@ class Retention:
         for study in studies:
             if surplus <= 0:
                 break
-            if not study.dead and study.age_s > _SETTLED_S:
+            if study.settled:
                 chosen.append(study)
                 surplus -= study.size_bytes
         return chosen
 
     def _remove(self, study: _Study) -> bool:
-        """Delete a study, unless it got an instance or work meanwhile; return whether it went.
+        """Delete a study, unless it got an instance or work, or was dismissed, meanwhile; return whether it went.
 
         The queue forgets it last: a study that it doesn't know would be done again.
         """
-        if self._queue.state(study.names) not in _ENDED or not self._spool.remove_study(study.uid, study.newest_s):
+        if self._queue.standing(study.names) != study.standing:
+            return False
+        if not self._spool.remove_study(study.uid, study.newest_s):
             return False
         for name in study.names:
             self._spool.remove_result(name)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import pwd
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from dbos import DBOSClient
 from typer.testing import CliRunner
 
 from sbnode.audit import Audit
 from sbnode.cli import app
+from sbnode.commands import dismissing
 from sbnode.config import Config
 from sbnode.doctor.backlog import examine_backlog, read_backlog
 from sbnode.errors import DestinationRefused
@@ -72,7 +78,7 @@ def run(settings: Config, *arguments: str) -> tuple[int, str]:
         "audit": {"path": str(settings.spool.path.parent / "audit.jsonl")},
     }
     file.write_text(yaml.safe_dump(content))
-    told = CliRunner(env={"COLUMNS": "300", "SUDO_USER": "anna"}).invoke(app, [*arguments, "--config", str(file)])
+    told = CliRunner(env={"COLUMNS": "300"}).invoke(app, [*arguments, "--config", str(file)])
     return told.exit_code, told.output
 
 
@@ -203,6 +209,31 @@ def test_a_study_whose_dead_letters_are_dismissed_is_deleted_as_one_that_is_done
     assert running.queue.items() == []
 
 
+def test_what_is_dismissed_is_as_old_as_its_dismissal(
+    node: NodeFactory, peer: PeerFactory, spool_path: Path, database: str | None
+) -> None:
+    port = free_port()
+    peer(port, refuse="stl")
+    running = node(config(spool_path, port, url=database))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    old_s = time.time() - 80 * DAY_S
+    for path in (spool_path / "incoming").rglob("*.dcm"):
+        os.utime(path, (old_s, old_s))
+    retention = Retention(running.config, running.spool, running.queue, Audit(None, "SBNODE"))
+    (before,) = retention._removable(time.time())
+    running.queue.dismiss(running.queue.dead_letters(), Reason.NOT_TAKEN)
+    assert not retention._remove(before), "it was dismissed meanwhile"
+    assert retention.sweep(time.time()) == 0
+    full = running.config.retention.model_copy(update={"max_bytes": 1})
+    small = Retention(
+        running.config.model_copy(update={"retention": full}), running.spool, running.queue, Audit(None, "SBNODE")
+    )
+    assert small.sweep(time.time() + 0.9 * DAY_S) == 0, "nor for its size"
+    assert retention.sweep(time.time() + 29 * DAY_S) == 0
+    assert small.sweep(time.time() + 1.1 * DAY_S) == 1
+
+
 def test_a_rejected_study_and_a_job_that_failed_are_dismissed_and_done_again_with_other_settings(
     node: NodeFactory, spool_path: Path
 ) -> None:
@@ -259,7 +290,151 @@ def test_the_command_line_dismisses_lists_and_takes_back(node: NodeFactory, spoo
     records = [json.loads(line) for line in (spool_path.parent / "audit.jsonl").read_text().splitlines()]
     details = [record["ParticipantObject"][0]["ParticipantObjectDetail"][0]["value"] for record in records]
     assert details == ["failed work dismissed: test", "failed work dismissed: not_needed"]
-    assert {record["ActiveParticipant"][1]["UserID"] for record in records} == {"anna"}
+    assert {record["ActiveParticipant"][1]["UserID"] for record in records} == {getpass.getuser()}
+
+
+def test_an_id_that_several_studies_have_dismisses_none_of_them(
+    node: NodeFactory, spool_path: Path, database: str | None
+) -> None:
+    running = node(config(spool_path, free_port(), attempts=1, url=database))
+    for number, uid in enumerate(("1.2.3", "1.2.4"), 1):
+        running.queue.submit(fill(running.spool, uid))
+        running.settle(4 * number)
+    studies = sorted(item.id for item in running.queue.items() if item.kind == "study")
+    for beginning in ("study-", ""):
+        code, told = run(running.config, "jobs", "dismiss", beginning or "study-"[:3], "--reason", "test")
+        assert code == 4
+        assert f"2 studies or jobs have an id that begins with {beginning or 'stu'}: {', '.join(studies)}" in told
+    assert dead_letters(running.queue) == 4
+    code, told = run(running.config, "jobs", "dismiss", studies[0], "--reason", "test")
+    assert code == 0, told
+    assert told.count("dismissed: ") == 2, "the study's job is no other one"
+    assert dead_letters(running.queue) == 2
+
+
+@pytest.mark.parametrize("named", [("--destination", "d0"), ("--all-dead",)])
+def test_what_was_dismissed_by_mistake_for_a_destination_is_started_again_by_one_command(
+    node: NodeFactory, spool_path: Path, named: tuple[str, ...]
+) -> None:
+    running = node(config(spool_path, free_port(), free_port(), attempts=1))
+    running.queue.submit(fill(running.spool))
+    running.settle(6)
+    assert run(running.config, "jobs", "dismiss", "--destination", "d0", "--reason", "test")[0] == 0
+    running.queue.dismiss([running.item("d1.seg")], Reason.TEST)
+    code, told = run(running.config, "jobs", "retry", *named, "--dismissed")
+    assert code == 0, told
+    assert told.count("queued again: ") == (2 if len(named) == 2 else 4)
+    assert running.settle(6)["d1.seg"] == ("dismissed" if len(named) == 2 else "dead letter")
+
+
+def test_what_somebody_else_did_meanwhile_is_not_reported_as_dismissed(
+    node: NodeFactory, spool_path: Path, database: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = node(config(spool_path, free_port(), attempts=1, url=database))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    other = JobClient(running.config, running.spool)
+    found = running.queue.dead_letters()
+    seg, stl = sorted(found, key=lambda item: item.id)
+
+    # Before it is done: dismissed and started again by others.
+    assert other.dismiss([seg], Reason.TEST) == [seg]
+    assert running.queue.dismiss([seg], Reason.NOT_NEEDED) == []
+    assert running.item("d0.seg").reason.startswith("a test")
+
+    # In the moment in which it is done.
+    update = running.queue._client.update_workflow_attributes
+
+    def overtaken(name: str, *arguments: object, **options: bool) -> None:
+        update(name, *arguments, **options)  # type: ignore[arg-type]
+        update(name, note(stl.ended_at_ms, Reason.NOT_NEEDED), merge=True)
+
+    monkeypatch.setattr(running.queue._client, "update_workflow_attributes", overtaken)
+    assert running.queue.dismiss([stl], Reason.NOT_NEEDED) == []
+    monkeypatch.undo()
+    assert other.retry(stl.id) == [stl.id]
+    running.settle(4)
+
+    def started(name: str, *arguments: object, **options: bool) -> None:
+        update(name, *arguments, **options)  # type: ignore[arg-type]
+        other.retry(name)
+        running.settle(4)
+
+    (again,) = running.queue.dead_letters()
+    monkeypatch.setattr(running.queue._client, "update_workflow_attributes", started)
+    assert running.queue.dismiss([again], Reason.TEST) == []
+    assert dead_letters(running.queue) == 1
+    other.close()
+
+
+def test_what_somebody_else_started_meanwhile_is_not_started_twice(
+    node: NodeFactory, spool_path: Path, database: str | None
+) -> None:
+    running = node(config(spool_path, free_port(), attempts=1, url=database))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    running.queue.dismiss(running.queue.dead_letters(), Reason.TEST)
+    items = [running.item("d0.seg"), running.item("d0.stl")]
+    running.worker.drain(0)
+    assert [running.queue._again(item) for item in items] == [[item.id] for item in items]
+    assert [running.queue._again(item) for item in items] == [[], []]
+    running.queue.forget([items[0].id])
+    assert running.queue._again(items[0]) == []
+
+
+def test_each_is_recorded_at_once(node: NodeFactory, spool_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = node(config(spool_path, free_port(), attempts=1))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    update, left = DBOSClient.update_workflow_attributes, [True]
+
+    def breaks(*arguments: Any, **options: Any) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        update(*arguments, **options)
+
+    monkeypatch.setattr(DBOSClient, "update_workflow_attributes", breaks)
+    assert run(running.config, "jobs", "dismiss", running.item("process").id, "--reason", "test")[0] != 0
+    assert dead_letters(running.queue) == 1
+    assert len((spool_path.parent / "audit.jsonl").read_text().splitlines()) == 1
+
+
+def test_what_can_not_be_recorded_is_not_begun(node: NodeFactory, spool_path: Path) -> None:
+    running = node(config(spool_path, free_port(), attempts=1))
+    running.queue.submit(fill(running.spool))
+    running.settle(4)
+    (spool_path.parent / "audit.jsonl").mkdir()
+    code, told = run(running.config, "jobs", "dismiss", running.item("process").id, "--reason", "test")
+    assert code == 2
+    assert "audit.path: " in told
+    assert "can't be written" in told
+    assert dead_letters(running.queue) == 2
+
+
+OTHER = pwd.getpwnam("nobody")
+
+
+@pytest.mark.parametrize(
+    ("root", "said", "person"),
+    [
+        (True, {"SUDO_USER": "nobody", "SUDO_UID": str(OTHER.pw_uid)}, "nobody"),
+        (True, {"SUDO_USER": "nobody", "SUDO_UID": str(OTHER.pw_uid + 1)}, None),
+        (True, {"SUDO_USER": "nobody"}, None),
+        (True, {"SUDO_USER": "CANARY^PATIENT", "SUDO_UID": "0"}, None),
+        (True, {}, None),
+        (False, {"SUDO_USER": "nobody", "SUDO_UID": str(OTHER.pw_uid)}, None),
+    ],
+)
+def test_only_what_sudo_says_of_who_called_it_is_believed(
+    monkeypatch: pytest.MonkeyPatch, root: bool, said: dict[str, str], person: str | None
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    for name in ("SUDO_USER", "SUDO_UID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    assert dismissing._person() == (person or pwd.getpwuid(os.getuid()).pw_name)
 
 
 @pytest.mark.parametrize(
