@@ -34,7 +34,8 @@ def dismiss(
 ) -> None:
     """Put away dead letters and rejected studies that are left on purpose: one delivery, or all of a study or job.
 
-    They raise no alert any more, and are deleted with their study as what is done, counted from now.
+    They count as dead letters no more, and are deleted with their study as what is done, its days counted from now. An
+    ID that more than one study or job begins with is refused.
     [bold]sbnode jobs list --dismissed[/bold] lists them. [bold]sbnode jobs retry[/bold] starts them again. The audit
     trail, where one is configured, keeps who did it.
 

@@ -86,7 +86,10 @@ def retry(
         )
         if not started:
             what = f"nothing whose id begins with {id} is or has a dead letter or was rejected"
-            if id and any(item.state == "dismissed" for item in client.find(id)):
+            left = {item.state for item in client.find(id)} if id else set()
+            if left & {"dead letter", "rejected"}:
+                what = f"nothing of {id} was started: somebody did that meanwhile, or its object is on its way already"
+            elif "dismissed" in left:
                 what += "; what was dismissed is started again by its whole id, or with --dismissed"
             raise SbnodeError(what if id else f"there is no dead letter{destination and f' of {destination}'}")
         for name in started:

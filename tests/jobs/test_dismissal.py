@@ -173,6 +173,9 @@ def test_a_proof_stays_while_its_object_is_on_its_way_already(
     running.queue._enqueue_delivery(f"{proof.job}.d0.seg", 2)
     assert running.queue.retry(proof.id) == []
     assert running.item("d0.seg.proof-1-1").state == "dead letter"
+    code, told = run(running.config, "jobs", "retry", proof.id)
+    assert code == 4
+    assert "its object is on its way already" in told
 
 
 def test_what_is_sent_again_by_hand_and_proven_is_no_longer_dismissed(
