@@ -161,7 +161,7 @@ def command(**changed: Any) -> bytes:
 )
 @pytest.mark.parametrize("at_once", [1, 1000])
 def test_what_can_be_no_message_ends_the_association(items: list[bytes], at_once: int) -> None:
-    """Found by review: what followed in the same PDU was read into the message that had failed."""
+    """What followed in the same PDU was read into the message that had failed."""
     peer = Peer()
     found = messages(peer)
     for begin in range(0, len(items), at_once):
@@ -180,7 +180,7 @@ C_ECHO_RQ, C_CANCEL_RQ = 0x0030, 0x0FFF
 
 
 def test_a_peer_that_cancels_and_cancels_is_let_be() -> None:
-    """Found by review: pynetdicom queued the eleventh, and the thread that took it died."""
+    """pynetdicom queued the eleventh, and the thread that took it died."""
     peer = Peer()
     found = messages(peer)
     for _ in range(30):
