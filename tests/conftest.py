@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
+import pydicom.config
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -25,3 +26,10 @@ def shared_data() -> Path:
     if not (folder / "siemens-headneck-contrast").is_dir():
         unavailable("the real CT series are not here: set SBNODE_DATA to their folder")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def values_are_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is started here as a process of a node leaves this one as it was."""
+    settings = pydicom.config.settings
+    monkeypatch.setattr(settings, "_reading_validation_mode", settings._reading_validation_mode)
