@@ -26,7 +26,7 @@ from sbnode.errors import NotUnderstood, ReceiveError, SpoolError, StorageFull, 
 from sbnode.log import fault, get_logger, short_hash
 from sbnode.scp.admission import peer_address, rejection
 from sbnode.scp.intake import Intake
-from sbnode.scp.messages import DataSet, DataTransfer
+from sbnode.scp.messages import MOST_MESSAGES, DataSet, DataTransfer
 from sbnode.scp.observer import Observer
 from sbnode.scp.watch import CompletionWatch
 from sbnode.series import is_uid
@@ -57,8 +57,6 @@ _NOT_AUTHORIZED, _INVALID_ARGUMENT, _PROCESSING_FAILURE = 0x0124, 0x0115, 0x0110
 
 _LEAST_BYTES = 16_384
 """What an association must send within ``receive.network_timeout_s`` while a request isn't complete. A modem could."""
-_MAX_WAITING_MESSAGES = 16
-"""No asynchronous operations are negotiated (PS3.7 D.3.3.3), so a peer waits for each answer."""
 
 
 @dataclass(slots=True)
@@ -188,7 +186,7 @@ class Handlers:
             association.abort(block=False)
             return
         within = self._intake.take(association, data_bytes)
-        if within and association.dimse.msg_queue.qsize() <= _MAX_WAITING_MESSAGES:
+        if within and association.dimse.msg_queue.qsize() <= MOST_MESSAGES:
             return
         if not association.is_aborted:
             get_logger().error("association_aborted", reason="more than receive.max_instance_bytes")

@@ -20,7 +20,7 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from sbnode.series import PARSER_FAULTS
 
-__all__ = ["P_DATA_TF", "DataSet", "DataTransfer", "Messages"]
+__all__ = ["MOST_MESSAGES", "P_DATA_TF", "DataSet", "DataTransfer", "Messages"]
 
 P_DATA_TF = 0x04
 """The PDU type (PS3.8 section 9.3.5)."""
@@ -28,8 +28,9 @@ _PDU_HEAD_BYTES = 6
 _ITEM_HEAD = struct.Struct(">LBB")
 _COMMAND, _LAST = 0x01, 0x02
 """Bits of a Message Control Header (PS3.8 E.2)."""
-_MESSAGES_IN_A_PDU = 16
-"""No asynchronous operations are negotiated (PS3.7 D.3.3.3), so a peer waits for the answer to each."""
+MOST_MESSAGES = 16
+"""No asynchronous operations are negotiated (PS3.7 D.3.3.3), so a peer waits for the answer to each: more than this, in
+one PDU or unanswered, is a flood."""
 _C_STORE_RSP, _NO_DATA_SET = 0x8001, 0x0101
 
 
@@ -113,7 +114,7 @@ class Messages(DIMSEServiceProvider):
         """Take what a PDU brings; a message that is whole goes into the queue."""
         whole = 0
         for fragment in primitive.fragments:
-            if not self._ended and self._fits(fragment) and whole < _MESSAGES_IN_A_PDU:
+            if not self._ended and self._fits(fragment) and whole < MOST_MESSAGES:
                 self._take(fragment)
                 whole += self.message is None
             else:

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, P_DATA
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import RequestHandler
 
 from sbnode.log import fault, get_logger
@@ -160,7 +160,7 @@ def _serve_all(association: Association, serve: Callable[[Any, int], None], mess
     A report of a commitment comes in a thread of its own, which takes no other request.
     """
     _serve(association, serve, message, context_id)
-    while threading.current_thread() is association and association.is_established and not _is_over(association):
+    while threading.current_thread() is association and association.is_established and _is_open(association):
         number, following = association.dimse.get_msg()
         if number is None:
             return
@@ -175,9 +175,9 @@ def _serve(association: Association, serve: Callable[[Any, int], None], message:
         association.abort(block=False)
 
 
-def _is_over(association: Association) -> bool:
-    """Whether the peer aborted, or the connection is gone: what it still sent is for nobody."""
-    return isinstance(association.dul.peek_next_pdu(), (A_ABORT, A_P_ABORT))
+def _is_open(association: Association) -> bool:
+    """Whether an answer still reaches the peer: after an abort, by either side, what it sent is for nobody."""
+    return association.dul.state_machine.current_state in _SENDING
 
 
 class AssociationHandler(RequestHandler):
